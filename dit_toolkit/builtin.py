@@ -1,0 +1,97 @@
+"""The built-in components, offered through the same hooks as a plugin's; loaded by name from the registry.
+
+Each hook imports its own family only, and no component module imports torch at its top, so that a recipe is checked
+before torch is loaded.
+"""
+
+from __future__ import annotations
+
+from dit_toolkit.components import (
+    Autoencoder,
+    Backend,
+    Block,
+    Dataset,
+    Metric,
+    Objective,
+    Patchifier,
+    Sampler,
+    Tracker,
+)
+from dit_toolkit.hookspecs import hookimpl
+
+
+@hookimpl
+def register_blocks() -> list[type[Block]]:
+    """adaLN-Zero."""
+    from dit_toolkit.blocks.adaln_zero import AdaLNZero
+
+    return [AdaLNZero]
+
+
+@hookimpl
+def register_patchifiers() -> list[type[Patchifier]]:
+    """A convolution."""
+    from dit_toolkit.patchifiers.conv import Conv
+
+    return [Conv]
+
+
+@hookimpl
+def register_objectives() -> list[type[Objective]]:
+    """Denoising diffusion."""
+    from dit_toolkit.objectives.ddpm import DDPM
+
+    return [DDPM]
+
+
+@hookimpl
+def register_samplers() -> list[type[Sampler]]:
+    """Ancestral and implicit sampling."""
+    from dit_toolkit.samplers.ddim import DDIMSampler
+    from dit_toolkit.samplers.ddpm import DDPMSampler
+
+    return [DDPMSampler, DDIMSampler]
+
+
+@hookimpl
+def register_autoencoders() -> list[type[Autoencoder]]:
+    """None at all: pixels."""
+    from dit_toolkit.autoencoders.identity import Identity
+
+    return [Identity]
+
+
+@hookimpl
+def register_datasets() -> list[type[Dataset]]:
+    """The Fashion-MNIST test images that come with the package."""
+    from dit_toolkit.datasets.fashion import Fashion
+
+    return [Fashion]
+
+
+@hookimpl
+def register_backends() -> list[type[Backend]]:
+    """DeepSpeed, and plain PyTorch on one process."""
+    from dit_toolkit.backends.deepspeed import DeepSpeed
+    from dit_toolkit.backends.single import Single
+
+    return [DeepSpeed, Single]
+
+
+@hookimpl
+def register_metrics() -> list[type[Metric]]:
+    """Class accuracy, Frechet distance and memorisation on Fashion-MNIST."""
+    from dit_toolkit.metrics.class_accuracy import ClassAccuracy
+    from dit_toolkit.metrics.fd_fashion import FDFashion
+    from dit_toolkit.metrics.memorisation import Memorisation
+
+    return [ClassAccuracy, FDFashion, Memorisation]
+
+
+@hookimpl
+def register_trackers() -> list[type[Tracker]]:
+    """CSV and TensorBoard."""
+    from dit_toolkit.trackers.csv import CSV
+    from dit_toolkit.trackers.tensorboard import TensorBoard
+
+    return [CSV, TensorBoard]

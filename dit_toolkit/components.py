@@ -1,0 +1,326 @@
+"""One abstract base per family: what a block, sampler, dataset, ... must do.
+
+A component is one frozen attrs class. Its fields are its TOML options, its methods are its behaviour. What a user
+would write is an option; what the toolkit can compute (hidden size, tokens, device, world size) is an argument.
+
+Shapes: N images, C channels, H x W pixels or latent pixels, T tokens, D = hidden_size.
+Time: one clock for every objective, t in [0, 1] with 0 = data and 1 = noise, x_t = alpha(t) x0 + sigma(t) eps.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor, nn, optim
+
+    from dit_toolkit.diffusion.denoiser import Denoiser, Prediction
+    from dit_toolkit.diffusion.schedule import Schedule
+    from dit_toolkit.random import Generator
+
+Shape = tuple[int, int, int]
+"""(channels, height, width) of one image or latent."""
+
+
+class Component(ABC):
+    """What every family shares: the `kind` by which a recipe names the class."""
+
+    kind: ClassVar[str]
+
+
+class Block(Component):
+    """One transformer block, with the way in which it is conditioned on time and class."""
+
+    extra_tokens: ClassVar[int] = 0
+    """Conditioning tokens (0, or 2 for [t, y]) that the model puts in front of the image tokens and drops at the end."""
+    adaptive: ClassVar[bool] = True
+    """Whether the final layer is modulated by t + y too (adaLN), or has a plain LayerNorm."""
+
+    @abstractmethod
+    def build(self, hidden_size: int, num_heads: int) -> nn.Module:
+        """Make the module, `module(x, t, y) -> x` with x (N, T, D) and embeddings t, y (N, D)."""
+
+    @abstractmethod
+    def macs(self, tokens: int, hidden_size: int) -> dict[str, int]:
+        """Multiply-adds of one block for one image, by part; `tokens` includes the extra ones."""
+
+
+class Patchifier(Component):
+    """The way from pixels to tokens and back."""
+
+    patch_size: int | tuple[int, int]
+
+    @property
+    def patch(self) -> tuple[int, int]:
+        """Patch (height, width) in pixels."""
+        return (self.patch_size, self.patch_size) if isinstance(self.patch_size, int) else self.patch_size
+
+    def grid(self, height: int, width: int) -> tuple[int, int]:
+        """Rows and columns of tokens.
+
+        Raises:
+            ValueError: the patch does not divide the size; the message names both numbers.
+        """
+        for axis, size, patch in (("height", height, self.patch[0]), ("width", width, self.patch[1])):
+            if size % patch:
+                raise ValueError(f"patch_size ({patch}) does not divide the {axis} of the model's input ({size})")
+        return height // self.patch[0], width // self.patch[1]
+
+    @abstractmethod
+    def build_embed(self, in_channels: int, hidden_size: int) -> nn.Module:
+        """Make the module (N, C, H, W) -> (N, T, D), tokens in row-major order."""
+
+    @abstractmethod
+    def build_head(self, hidden_size: int, out_channels: int) -> nn.Module:
+        """Make the zero-initialised module `head(x (N, T, D), (rows, columns)) -> (N, C_out, H, W)`."""
+
+    @abstractmethod
+    def macs(self, tokens: int, hidden_size: int, in_channels: int, out_channels: int) -> dict[str, int]:
+        """Multiply-adds of embedding and head for one image, by part."""
+
+
+class Objective(Component):
+    """What is learnt: the noise schedule, the target of the network and the weighting of the loss."""
+
+    @abstractmethod
+    def out_channels(self, in_channels: int) -> int:
+        """Channels the network must return for `in_channels` of input."""
+
+    @property
+    @abstractmethod
+    def schedule(self) -> Schedule:
+        """alpha(t) and sigma(t) of x_t = alpha x0 + sigma eps."""
+
+    @abstractmethod
+    def times(self, num_steps: int, spacing: str = "uniform") -> list[float]:
+        """The num_steps + 1 falling times from noise (at most 1) to data (0) of a step list.
+
+        Raises:
+            ValueError: the objective has no such spacing or not that many steps.
+        """
+
+    @abstractmethod
+    def network_time(self, t: Tensor) -> Tensor:
+        """Map t (N,) in [0, 1] to the units in which the network was trained."""
+
+    @abstractmethod
+    def predict(self, output: Tensor, x: Tensor, t: Tensor | float) -> Prediction:
+        """Convert raw network output (N, C_out, H, W) for x (N, C, H, W) at t into every equivalent prediction."""
+
+    @abstractmethod
+    def loss(
+        self,
+        model: Callable[[Tensor, Tensor, Tensor], Tensor],
+        x0: Tensor,
+        y: Tensor,
+        *,
+        noise: Tensor | None = None,
+        t: Tensor | None = None,
+        generator: Generator | None = None,
+    ) -> Tensor:
+        """Per-sample loss (N,) of `model(x_t, network_time, y)` for data x0 (N, C, H, W) and labels y (N,).
+
+        `noise` (N, C, H, W) and `t` (N,) are drawn from `generator` unless they are given.
+        """
+
+
+class Sampler(Component):
+    """The way from noise to data. It sees a denoiser and nothing of networks, labels or guidance."""
+
+    num_steps: int
+
+    def check(self, objective: Objective) -> None:
+        """Refuse an objective for which the sampler is not defined.
+
+        Raises:
+            ValueError: names the option and the reason.
+        """
+
+    @abstractmethod
+    def sample(self, denoiser: Denoiser, noise: Tensor, *, generator: Generator | None = None) -> Tensor:
+        """Carry `noise` (N, C, H, W), unit normal, from t = 1 to t = 0; the input is left as it is.
+
+        `generator.randn_like(x)` gives the noise of a stochastic step, a function of seed and sample index alone.
+        """
+
+
+class Codec(Protocol):
+    """A loaded autoencoder."""
+
+    def encode(self, images: Tensor, generator: Generator | None = None) -> Tensor:
+        """Images (N, C, H, W) in [-1, 1] to scaled latents; the mode of the posterior without a generator."""
+        ...
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Scaled latents to images (N, C, H, W) in about [-1, 1]."""
+        ...
+
+
+class Autoencoder(Component):
+    """The frozen map between images and the space in which diffusion happens."""
+
+    @abstractmethod
+    def latent_shape(self, image: Shape) -> Shape:
+        """Shape of the latent of an image; ValueError where the image does not fit."""
+
+    @abstractmethod
+    def load(self, device: str = "cpu") -> Codec:
+        """Load the weights. A missing path is a DataError, never random weights."""
+
+
+class Split(Protocol):
+    """One split of a dataset, opened."""
+
+    labels: np.ndarray
+    """(len,) int64 class of every item."""
+
+    def __len__(self) -> int: ...
+
+    def batch(self, indices: np.ndarray, generator: Generator | None = None) -> tuple[Tensor, Tensor]:
+        """Gather items: x (N, C, H, W) float32 in [-1, 1] (or latents) and y (N,) int64; augmented with a generator."""
+        ...
+
+
+class Dataset(Component):
+    """Labelled images (or latents), in a train and a val split."""
+
+    @property
+    @abstractmethod
+    def shape(self) -> Shape:
+        """Shape of every image."""
+
+    @property
+    @abstractmethod
+    def class_names(self) -> Sequence[str]:
+        """Names of the classes, in the order of the labels."""
+
+    @abstractmethod
+    def open(self, split: Literal["train", "val"]) -> Split:
+        """Read a split; DataError where a file is missing or damaged."""
+
+
+class Step(NamedTuple):
+    """What one optimizer step did."""
+
+    grad_norm: float
+    applied: bool
+    """False where fp16 loss scaling skipped the update."""
+
+
+class Engine(ABC):
+    """A model in training on this process, wrapped by a backend. Every rank calls every method."""
+
+    @abstractmethod
+    def __call__(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
+        """Run the forward pass in the precision of the backend."""
+
+    @abstractmethod
+    def backward(self, loss: Tensor) -> None:
+        """Accumulate the gradient of one micro-batch's mean loss."""
+
+    @abstractmethod
+    def step(self, lr: float) -> Step:
+        """Clip, all-reduce, update and zero the gradients: one optimizer step."""
+
+    @abstractmethod
+    def master(self) -> list[Tensor]:
+        """The float32 master weights that this rank owns (whole, or its ZeRO shard), as tensors that may be written to."""
+
+    @abstractmethod
+    def state(self) -> dict[str, Tensor]:
+        """Gather the whole float32 weights by name, from the master weights, on rank 0 (empty on the others)."""
+
+    @abstractmethod
+    def save(self, folder: Path) -> None:
+        """Write weights and optimizer state of every rank into an existing folder."""
+
+    @abstractmethod
+    def load(self, folder: Path) -> None:
+        """Read what `save` wrote, with the same world size; CheckpointError where it does not fit."""
+
+
+class Backend(Component):
+    """What runs the training step."""
+
+    @abstractmethod
+    def start(
+        self,
+        model: nn.Module,
+        optimizer: optim.Optimizer,
+        *,
+        precision: Literal["fp32", "bf16", "fp16"],
+        gradient_clipping: float,
+        micro_batch_size: int,
+        accumulation: int,
+        device: str,
+    ) -> Engine:
+        """Wrap a model (float32, on `device`, all ranks equal) and its optimizer; gradient_clipping 0 switches it off."""
+
+
+class RealImages(NamedTuple):
+    """Real data a metric may compare with: uint8 (N, H, W, 3) and labels (N,)."""
+
+    train: np.ndarray
+    train_labels: np.ndarray
+    heldout: np.ndarray
+    heldout_labels: np.ndarray
+
+
+class Metric(Component):
+    """A number that says how good a set of images is."""
+
+    higher_is_better: ClassVar[bool]
+    unit: ClassVar[str] = ""
+    floor: ClassVar[Literal["heldout", "train"]] = "heldout"
+    """Which real images give the value that perfect samples would have."""
+
+    @abstractmethod
+    def compute(self, images: np.ndarray, labels: np.ndarray, real: RealImages) -> float:
+        """Value for `images` uint8 (N, H, W, 3) that were asked for as `labels` (N,)."""
+
+
+class Tracker(Component):
+    """A copy of the run's numbers somewhere else; metrics.jsonl is always written. A failing tracker never stops a run."""
+
+    @abstractmethod
+    def start(self, folder: Path, recipe: Mapping[str, Any]) -> None:
+        """Open the tracker for a run folder and its resolved recipe."""
+
+    @abstractmethod
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """Record the values of one step."""
+
+    def images(self, step: int, name: str, path: Path) -> None:  # noqa: B027 - optional
+        """Record a picture."""
+
+    def close(self) -> None:  # noqa: B027 - optional
+        """Flush and close."""
+
+
+FAMILIES: dict[str, type[Component]] = {
+    "blocks": Block,
+    "patchifiers": Patchifier,
+    "objectives": Objective,
+    "samplers": Sampler,
+    "autoencoders": Autoencoder,
+    "datasets": Dataset,
+    "backends": Backend,
+    "metrics": Metric,
+    "trackers": Tracker,
+}
+
+
+def family_of(cls: type) -> str:
+    """Name the family of a component class; TypeError for anything else."""
+    for family, base in FAMILIES.items():
+        if isinstance(cls, type) and issubclass(cls, base):
+            return family
+    raise TypeError(f"{cls!r} is not a component: it derives from none of {_names(FAMILIES.values())}")
+
+
+def _names(classes: Iterable[type]) -> str:
+    return ", ".join(cls.__name__ for cls in classes)

@@ -1,0 +1,1 @@
+"""Schedules, denoisers and guidance."""

@@ -1,0 +1,56 @@
+"""The errors a user can cause, each with the exit code of the command line that meets it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class DitToolkitError(Exception):
+    """A failure with a cause the user can act on; shown as `error:` lines, without a traceback."""
+
+    exit_code = 2
+
+    def __init__(self, *lines: str) -> None:
+        super().__init__("\n".join(lines))
+        self.lines = lines
+
+
+class RecipeError(DitToolkitError):
+    """One or more faults of a recipe; every line starts with the TOML path of the fault."""
+
+    @classmethod
+    def of(cls, faults: Iterable[tuple[str, str]]) -> RecipeError:
+        """Make the error from (TOML path, message) pairs."""
+        return cls(*(f"{path}: {message}" if path else message for path, message in faults))
+
+
+class PluginError(DitToolkitError):
+    """A plugin that cannot be loaded, or a kind that two plugins offer."""
+
+    exit_code = 6
+
+
+class DataError(DitToolkitError):
+    """A file that is missing, damaged or of another shape than promised."""
+
+
+class CheckpointError(DitToolkitError):
+    """A run or checkpoint that is missing, damaged or made by another recipe."""
+
+
+class StorageError(DitToolkitError):
+    """A disk that is full or not writable."""
+
+    exit_code = 5
+
+
+class NonFiniteError(DitToolkitError):
+    """A loss or gradient that is not a finite number."""
+
+    exit_code = 4
+
+
+class Interrupted(DitToolkitError):
+    """A run stopped by a signal after saving its state; running it again goes on."""
+
+    exit_code = 3

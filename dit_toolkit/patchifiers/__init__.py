@@ -1,0 +1,1 @@
+"""Built-in patchifiers, one file per kind."""

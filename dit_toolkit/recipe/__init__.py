@@ -1,0 +1,1 @@
+"""Recipes: the schema, strict structuring, and loading from TOML."""

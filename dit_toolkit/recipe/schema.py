@@ -1,0 +1,129 @@
+"""The attrs classes of a recipe, in the order in which a run uses them.
+
+The same classes are the Python API: build a `Recipe` from them, or change one with `attrs.evolve`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+from attrs import field, frozen
+from attrs.validators import deep_iterable, ge, gt, le, lt, optional
+
+from dit_toolkit import registry
+from dit_toolkit.components import (
+    Autoencoder,
+    Backend,
+    Block,
+    Dataset,
+    Metric,
+    Objective,
+    Patchifier,
+    Sampler,
+    Tracker,
+)
+
+COUNT = [ge(1), le(2**31)]
+SEED = [ge(0), lt(2**63)]
+
+
+def _default(family: str, kind: str) -> Callable[[], Any]:
+    """Make a factory of the component `kind` with its default options."""
+    return lambda: registry.active().resolve(family, kind)()
+
+
+@frozen(kw_only=True)
+class Model:
+    """The network."""
+
+    hidden_size: int = field(validator=[ge(4), le(65_536)])
+    depth: int = field(validator=[ge(1), le(1_000)])
+    num_heads: int = field(validator=[ge(1), le(1_024)])
+    num_classes: int = field(validator=[ge(1), le(10_000_000)])
+    class_dropout_prob: float = field(default=0.1, validator=[ge(0), lt(1)])
+    """Share of labels replaced by the null class in training; 0 leaves out the null class and thereby guidance."""
+    patchifier: Patchifier = field(factory=_default("patchifiers", "conv"))
+    block: Block = field(factory=_default("blocks", "adaln-zero"))
+
+    def __attrs_post_init__(self) -> None:
+        if self.hidden_size % self.num_heads:
+            raise ValueError(f"hidden_size ({self.hidden_size}) is not divisible by num_heads ({self.num_heads})")
+        if self.hidden_size % 4:
+            raise ValueError(
+                f"hidden_size ({self.hidden_size}) is not divisible by 4, which the 2-D sine-cosine positions need"
+            )
+
+
+@frozen(kw_only=True)
+class Train:
+    """The training loop. Lengths are in optimizer steps of `global_batch_size` images."""
+
+    max_steps: int = field(validator=COUNT)
+    global_batch_size: int = field(validator=[ge(1), le(1_048_576)])
+    micro_batch_size: int | None = field(default=None, validator=optional([ge(1), le(1_048_576)]))
+    """Images per process and forward pass; the whole share of a process unless given. Accumulation follows from it."""
+    lr: float = field(default=1e-4, validator=[gt(0), le(100)])
+    lr_schedule: Literal["constant", "cosine", "linear"] = "constant"
+    """How lr goes after the warm-up: constant, or down to 0 at max_steps."""
+    lr_warmup_steps: int = field(default=0, validator=[ge(0), le(2**31)])
+    weight_decay: float = field(default=0.0, validator=[ge(0), le(100)])
+    betas: tuple[float, float] = field(default=(0.9, 0.999), validator=deep_iterable([ge(0), lt(1)]))
+    gradient_clipping: float = field(default=0.0, validator=[ge(0), le(1e9)])
+    """Largest gradient norm; 0 switches clipping off."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    ema_decay: float = field(default=0.9999, validator=[ge(0), lt(1)])
+    """Decay of the float32 moving average of the weights, ramped as min(decay, (1 + n) / (10 + n))."""
+    log_every: int = field(default=100, validator=COUNT)
+    checkpoint_every: int = field(default=10_000, validator=COUNT)
+    checkpoint_keep: int = field(default=2, validator=[ge(2), le(1_000_000)])
+    """Newest checkpoints to keep."""
+    backend: Backend = field(factory=_default("backends", "deepspeed"))
+    trackers: list[Tracker] = field(factory=list)
+
+
+@frozen(kw_only=True)
+class Sample:
+    """What is drawn from the trained model."""
+
+    num_samples: int = field(default=1_000, validator=COUNT)
+    batch_size: int = field(default=100, validator=[ge(1), le(1_048_576)])
+    """Images per process and call of the sampler."""
+    labels: list[int] | None = field(default=None, validator=optional(deep_iterable([ge(0), le(10_000_000)])))
+    """Classes to draw, in turn; all of them, balanced, unless given."""
+    seed: int = field(default=0, validator=SEED)
+    weights: Literal["ema", "raw"] = "ema"
+    cfg_scale: float = field(default=1.0, validator=[ge(0), le(1_000)])
+    """Classifier-free guidance u + s (c - u); 1 is no guidance and makes no second pass."""
+    cfg_channels: int | None = field(default=None, validator=optional([ge(1), le(65_536)]))
+    """How many of the first channels are guided; all unless given (facebookresearch/DiT guides 3 of 4)."""
+    grid_columns: int = field(default=10, validator=[ge(1), le(100)])
+    """Samples of each class shown in the grid."""
+    sampler: Sampler = field(factory=_default("samplers", "ddpm"))
+
+    def __attrs_post_init__(self) -> None:
+        if self.labels == []:
+            raise ValueError("labels is empty; name at least one class or leave it out for all of them")
+
+
+@frozen(kw_only=True)
+class Evaluate:
+    """How the samples are judged."""
+
+    metrics: list[Metric] = field(factory=list)
+
+
+@frozen(kw_only=True)
+class Recipe:
+    """One run, from data to numbers."""
+
+    plugins: list[str] = field(factory=list)
+    """Python files (relative to the recipe) whose components this recipe uses."""
+    seed: int = field(default=0, validator=SEED)
+    dataset: Dataset
+    autoencoder: Autoencoder = field(factory=_default("autoencoders", "identity"))
+    model: Model
+    objective: Objective = field(factory=_default("objectives", "ddpm"))
+    train: Train
+    sample: Sample = field(factory=Sample)
+    evaluate: Evaluate = field(factory=Evaluate)
