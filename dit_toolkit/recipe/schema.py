@@ -93,6 +93,7 @@ class Sample:
     """Classes to draw, in turn; all of them, balanced, unless given."""
     seed: int = field(default=0, validator=SEED)
     weights: Literal["ema", "raw"] = "ema"
+    precision: Literal["fp32", "bf16"] = "fp32"
     cfg_scale: float = field(default=1.0, validator=[ge(0), le(1_000)])
     """Classifier-free guidance u + s (c - u); 1 is no guidance and makes no second pass."""
     cfg_channels: int | None = field(default=None, validator=optional([ge(1), le(65_536)]))

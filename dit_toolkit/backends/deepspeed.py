@@ -1,0 +1,182 @@
+"""DeepSpeed: ZeRO stages 0 to 3, in float32, bf16 or fp16, on GPUs and on CPUs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from attrs import field, frozen
+
+from dit_toolkit.components import Backend, Engine, Step
+
+if TYPE_CHECKING:
+    from attrs import Attribute
+    from torch import Tensor, nn, optim
+
+OWNED = {
+    "train_batch_size": "train.global_batch_size",
+    "train_micro_batch_size_per_gpu": "train.micro_batch_size",
+    "gradient_accumulation_steps": "train.micro_batch_size",
+    "gradient_clipping": "train.gradient_clipping",
+    "optimizer": "train.lr, train.betas and train.weight_decay",
+    "scheduler": "train.lr_schedule",
+    "bf16": "train.precision",
+    "fp16": "train.precision",
+    "zero_optimization.stage": "train.backend.zero_stage",
+}
+"""Keys of a DeepSpeed configuration that the toolkit sets, and the option that sets them."""
+
+
+def _free_keys(_: object, attribute: Attribute[Any], config: dict[str, Any]) -> None:
+    """Refuse the keys that the toolkit owns."""
+    zero = config.get("zero_optimization")
+    seen = [*config, *(f"zero_optimization.{key}" for key in (zero if isinstance(zero, dict) else ()))]
+    for key in seen:
+        if key in OWNED:
+            raise ValueError(f"'{attribute.name}' must not set {key!r}, which belongs to {OWNED[key]}")
+
+
+@frozen(kw_only=True)
+class DeepSpeed(Backend):
+    """The DeepSpeed engine (Rajbhandari et al. 2020, "ZeRO")."""
+
+    kind = "deepspeed"
+    zero_stage: Literal[0, 1, 2, 3] = 1
+    """What is sharded over the processes: 0 nothing, 1 optimizer states, 2 gradients too, 3 weights too."""
+    config: dict[str, Any] = field(factory=dict, validator=_free_keys)
+    """Further keys of a DeepSpeed configuration, passed on as they are."""
+
+    def start(
+        self,
+        model: nn.Module,
+        optimizer: optim.Optimizer,
+        *,
+        precision: Literal["fp32", "bf16", "fp16"],
+        gradient_clipping: float,
+        micro_batch_size: int,
+        accumulation: int,
+        device: str,
+    ) -> Engine:
+        """Initialise DeepSpeed; joins the process group, or makes one of this process alone."""
+        deepspeed = _import(device)
+        config = self._config(precision, gradient_clipping, micro_batch_size, accumulation, device)
+        engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=config)
+        return DeepSpeedEngine(engine, gradient_clipping)
+
+    def _config(
+        self, precision: str, gradient_clipping: float, micro_batch_size: int, accumulation: int, device: str
+    ) -> dict[str, Any]:
+        zero: dict[str, Any] = {}
+        if device == "cpu":  # The default of 5e8 allocates 2 GB a step, which makes stages 1 and 2 five times slower.
+            zero = {"reduce_bucket_size": 1_000_000, "allgather_bucket_size": 1_000_000, "overlap_comm": False}
+            if self.zero_stage == 3:
+                zero = {"reduce_bucket_size": 1_000_000, "stage3_prefetch_bucket_size": 1_000_000}
+        config = {
+            "steps_per_print": 2**31,
+            "zero_allow_untested_optimizer": True,
+            "zero_force_ds_cpu_optimizer": False,
+            **self.config,
+            "train_micro_batch_size_per_gpu": micro_batch_size,
+            "gradient_accumulation_steps": accumulation,
+            "gradient_clipping": gradient_clipping,  # Its default became 1.0.
+            "zero_optimization": {**zero, **self.config.get("zero_optimization", {}), "stage": self.zero_stage},
+        }
+        if precision == "bf16":
+            config["bf16"] = {"enabled": True, "check_grad_overflow": False}
+        if precision == "fp16":
+            config["fp16"] = {"enabled": True}
+        return config
+
+
+def _import(device: str) -> Any:
+    """Import DeepSpeed quietly, without the extension that it would compile on a CPU."""
+    import logging
+    import os
+
+    if device == "cpu":
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")
+    logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
+    import deepspeed
+    from deepspeed import ops
+    from deepspeed.utils import logger
+
+    logger.setLevel(logging.ERROR)
+    if device == "cpu":  # Plain gloo serves, and no compiler is needed.
+        ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    deepspeed.init_distributed(dist_backend="gloo" if device == "cpu" else "nccl", auto_mpi_discovery=False, verbose=False)
+    return deepspeed
+
+
+class DeepSpeedEngine(Engine):
+    """The engine behind the toolkit's interface; learning rate and micro-batches are the loop's business."""
+
+    def __init__(self, engine: Any, gradient_clipping: float) -> None:
+        self.engine, self.clipping = engine, gradient_clipping
+        self._micro = 0
+
+    def __call__(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
+        """Run the model through the engine."""
+        return self.engine(x, t, y)
+
+    def backward(self, loss: Tensor) -> None:
+        """Accumulate; the engine divides by the number of micro-batches."""
+        self.engine.backward(loss)
+        self._micro += 1
+        if self._micro < self.engine.gradient_accumulation_steps():
+            self.engine.step()  # Only counts: the boundary is the last micro-batch.
+
+    def step(self, lr: float) -> Step:
+        """Update the weights."""
+        import torch
+
+        self._micro = 0
+        for group in self.engine.optimizer.param_groups:
+            group["lr"] = lr
+        norm = None
+        if not hasattr(self.engine.optimizer, "_global_grad_norm"):  # Stage 0 in float32 has no wrapper.
+            grads = [p.grad for p in self.engine.module.parameters() if p.grad is not None]
+            norm = float(torch.nn.utils.get_total_norm(grads))
+        self.engine.step()
+        if norm is None:
+            norm = float(self.engine.get_global_grad_norm() or 0.0)
+        return Step(norm, applied=bool(self.engine.was_step_applied()))
+
+    def master(self) -> list[Tensor]:
+        """The flat float32 shards of the optimizer, or the weights themselves in stage 0."""
+        optimizer = self.engine.optimizer
+        for name in ("fp32_partitioned_groups_flat", "single_partition_of_fp32_groups", "fp32_groups_flat"):
+            if hasattr(optimizer, name):
+                return [t.data for t in getattr(optimizer, name)]
+        if hasattr(optimizer, "fp32_groups"):
+            return [t.data for group in optimizer.fp32_groups for t in group]
+        return [p.data for p in self.engine.module.parameters()]
+
+    def state(self) -> dict[str, Tensor]:
+        """Gather each weight in turn."""
+        from deepspeed.utils import safe_get_full_fp32_param
+
+        unfused = {}
+        if hasattr(self.engine.optimizer, "fp32_groups"):
+            low, high = self.engine.optimizer.fp16_groups, self.engine.optimizer.fp32_groups
+            unfused = {id(p): m for ps, ms in zip(low, high, strict=True) for p, m in zip(ps, ms, strict=True)}
+        state = {}
+        for name, param in self.engine.module.named_parameters():
+            full = unfused[id(param)] if unfused else safe_get_full_fp32_param(param)
+            if self.engine.global_rank == 0:
+                state[name] = (param if full is None else full).detach().float().cpu().clone()
+        return state
+
+    def save(self, folder: Path) -> None:
+        """Write the engine's own checkpoint below `folder`."""
+        self.engine.save_checkpoint(str(folder), tag="engine", save_latest=False)
+
+    def load(self, folder: Path) -> None:
+        """Read the engine's own checkpoint; another world size is refused by DeepSpeed."""
+        from dit_toolkit.errors import CheckpointError
+
+        try:
+            path, _ = self.engine.load_checkpoint(str(folder), tag="engine")
+        except Exception as error:
+            raise CheckpointError(f"{folder}: DeepSpeed cannot load its part of the checkpoint: {error}") from error
+        if path is None:
+            raise CheckpointError(f"{folder}: DeepSpeed's part of the checkpoint is missing")

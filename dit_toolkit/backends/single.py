@@ -1,0 +1,104 @@
+"""Plain PyTorch on one process: the reference for every other backend, and the one to step through in a debugger."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from attrs import frozen
+
+from dit_toolkit.components import Backend, Engine, Step
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn, optim
+
+
+@frozen(kw_only=True)
+class Single(Backend):
+    """One process, no wrapper; bf16 keeps float32 master weights, as DeepSpeed does."""
+
+    kind = "single"
+
+    def start(
+        self,
+        model: nn.Module,
+        optimizer: optim.Optimizer,
+        *,
+        precision: Literal["fp32", "bf16", "fp16"],
+        gradient_clipping: float,
+        micro_batch_size: int,  # noqa: ARG002 - part of the contract
+        accumulation: int,
+        device: str,  # noqa: ARG002
+    ) -> Engine:
+        """Make the engine; ValueError for fp16, whose loss scaling is DeepSpeed's."""
+        if precision == "fp16":
+            raise ValueError("backend 'single' has no fp16 (it needs loss scaling): use 'bf16', 'fp32' or 'deepspeed'")
+        return SingleEngine(model, optimizer, precision == "bf16", gradient_clipping, accumulation)
+
+
+class SingleEngine(Engine):
+    """Forward, backward, clip, step."""
+
+    def __init__(
+        self, model: nn.Module, optimizer: optim.Optimizer, bf16: bool, gradient_clipping: float, accumulation: int
+    ) -> None:
+        self.model, self.optimizer = model.train(), optimizer
+        self.clipping, self.accumulation = gradient_clipping, accumulation
+        self.names, self.params = zip(*model.named_parameters(), strict=True)
+        self.masters: tuple[Tensor, ...] = self.params
+        if bf16:
+            self.masters = tuple(p.detach().clone().requires_grad_() for p in self.params)
+            master_of = dict(zip(self.params, self.masters, strict=True))
+            for group in optimizer.param_groups:
+                group["params"] = [master_of[p] for p in group["params"]]
+            model.bfloat16()
+
+    def __call__(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
+        """Run the model."""
+        return self.model(x, t, y)
+
+    def backward(self, loss: Tensor) -> None:
+        """Add the gradient of loss / accumulation."""
+        (loss / self.accumulation).backward()
+
+    def step(self, lr: float) -> Step:
+        """Clip to the largest norm and step; gradients go to the master weights, the result comes back."""
+        import torch
+
+        low = self.masters is not self.params
+        for param, master in zip(self.params, self.masters, strict=True):
+            if low:
+                master.grad = None if param.grad is None else param.grad.float()
+        norm = torch.nn.utils.clip_grad_norm_(self.masters, self.clipping or torch.inf)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        self.optimizer.step()
+        for param, master in zip(self.params, self.masters, strict=True):
+            param.grad = None
+            if low:
+                param.data.copy_(master.data)
+        return Step(float(norm), applied=True)
+
+    def master(self) -> list[Tensor]:
+        """Every parameter in float32."""
+        return [p.data for p in self.masters]
+
+    def state(self) -> dict[str, Tensor]:
+        """Copy the float32 weights by name."""
+        return {name: p.detach().cpu().clone() for name, p in zip(self.names, self.masters, strict=True)}
+
+    def save(self, folder: Path) -> None:
+        """Write `engine.pt`: master weights and optimizer state."""
+        import torch
+
+        torch.save({"weights": self.state(), "optimizer": self.optimizer.state_dict()}, folder / "engine.pt")
+
+    def load(self, folder: Path) -> None:
+        """Read `engine.pt`; tensors only, no code."""
+        import torch
+
+        saved = torch.load(folder / "engine.pt", map_location="cpu", weights_only=True)
+        for name, param, master in zip(self.names, self.params, self.masters, strict=True):
+            master.data.copy_(saved["weights"][name])
+            param.data.copy_(master.data)
+        self.optimizer.load_state_dict(saved["optimizer"])

@@ -1,0 +1,24 @@
+"""From a recipe to its network."""
+
+from __future__ import annotations
+
+from dit_toolkit.nn.dit import DiT
+from dit_toolkit.recipe.schema import Recipe
+from dit_toolkit.recipe.sizes import sizes
+
+
+def build_model(recipe: Recipe) -> DiT:
+    """Build the recipe's network, `model(x, t, y) -> (N, C_out, H, W)`, with fresh weights of the global random state."""
+    size, model = sizes(recipe), recipe.model
+    return DiT(
+        input_size=size.latent[1:],
+        in_channels=size.latent[0],
+        out_channels=size.out_channels,
+        hidden_size=model.hidden_size,
+        depth=model.depth,
+        num_heads=model.num_heads,
+        num_classes=model.num_classes,
+        patchifier=model.patchifier,
+        block=model.block,
+        null_class=model.class_dropout_prob > 0,
+    )

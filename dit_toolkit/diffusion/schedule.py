@@ -1,0 +1,92 @@
+"""Noise schedules on the one clock t in [0, 1], 0 = data and 1 = noise: x_t = alpha(t) x0 + sigma(t) eps."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+
+Time = TypeVar("Time", float, np.ndarray)
+
+
+class Schedule(ABC):
+    """alpha, sigma and their derivatives, in float64, of one time or of an array of times."""
+
+    @abstractmethod
+    def alpha(self, t: Time) -> Time:
+        """Factor of the data."""
+
+    @abstractmethod
+    def sigma(self, t: Time) -> Time:
+        """Standard deviation of the noise."""
+
+    @abstractmethod
+    def alpha_prime(self, t: Time) -> Time:
+        """d alpha / dt."""
+
+    @abstractmethod
+    def sigma_prime(self, t: Time) -> Time:
+        """d sigma / dt."""
+
+
+class DiscreteSchedule(Schedule):
+    """The variance-preserving schedule of T trained steps: step i is t = (i + 1) / T, log alpha-bar is linear between.
+
+    Args:
+        alphas_bar: (T,) falling cumulative products of 1 - beta (Ho et al. 2020, equation 4).
+    """
+
+    def __init__(self, alphas_bar: np.ndarray) -> None:
+        self.num_timesteps = len(alphas_bar)
+        self._log = np.concatenate([[0.0], np.log(alphas_bar)])  # (T + 1,), alpha-bar(0) = 1
+
+    def _log_alpha_bar(self, t: Time) -> Time:
+        return np.interp(np.multiply(t, self.num_timesteps), np.arange(self.num_timesteps + 1), self._log)
+
+    def _slope(self, t: Time) -> Time:
+        """d log alpha-bar / dt, of the interval that ends at t."""
+        step = np.ceil(np.multiply(t, self.num_timesteps) - 1e-9).astype(np.int64).clip(1, self.num_timesteps)
+        return (self._log[step] - self._log[step - 1]) * self.num_timesteps
+
+    def alpha(self, t: Time) -> Time:
+        """sqrt(alpha-bar)."""
+        return np.exp(self._log_alpha_bar(t) / 2)
+
+    def sigma(self, t: Time) -> Time:
+        """sqrt(1 - alpha-bar)."""
+        return np.sqrt(-np.expm1(self._log_alpha_bar(t)))
+
+    def alpha_prime(self, t: Time) -> Time:
+        """alpha (log alpha-bar)' / 2."""
+        return self.alpha(t) * self._slope(t) / 2
+
+    def sigma_prime(self, t: Time) -> Time:
+        """-alpha-bar (log alpha-bar)' / (2 sigma); infinite at t = 0."""
+        with np.errstate(divide="ignore"):
+            return np.divide(-np.exp(self._log_alpha_bar(t)) * self._slope(t) / 2, self.sigma(t))
+
+
+class Posterior(NamedTuple):
+    """q(x_s | x_t, x0) for s < t: mean = x0_factor x0 + x_factor x_t (Kingma et al. 2021, equations 25 to 28)."""
+
+    x0_factor: float
+    x_factor: float
+    variance: float
+    """beta-tilde, the lower bound of the reverse variance."""
+    step_variance: float
+    """beta, the variance of q(x_t | x_s) and the upper bound."""
+
+
+def posterior(schedule: Schedule, t: Time, s: Time) -> Posterior:
+    """The posterior of x_s for times s < t of any Gaussian path; for DDPM steps it is Ho et al. 2020, equations 6 and 7."""
+    alpha, sigma2 = schedule.alpha(t), schedule.sigma(t) ** 2
+    alpha_s, sigma2_s = schedule.alpha(s), schedule.sigma(s) ** 2
+    ratio = alpha / alpha_s
+    step_variance = sigma2 - ratio**2 * sigma2_s
+    return Posterior(
+        x0_factor=alpha_s * step_variance / sigma2,
+        x_factor=ratio * sigma2_s / sigma2,
+        variance=step_variance * sigma2_s / sigma2,
+        step_variance=step_variance,
+    )

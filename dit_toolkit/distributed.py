@@ -1,0 +1,87 @@
+"""The process group: a few collectives that are no-ops on one process."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+
+def device() -> str:
+    """The device of this process: its own GPU (by local rank), or the CPU."""
+    return f"cuda:{int(os.environ.get('LOCAL_RANK', 0))}" if torch.cuda.is_available() else "cpu"
+
+
+def initialise() -> None:
+    """Join the process group that the environment describes, or make one of this process alone; once."""
+    if dist.is_initialized():
+        return
+    backend = "nccl" if torch.cuda.is_available() else "gloo"
+    if torch.cuda.is_available():
+        torch.cuda.set_device(device())
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        dist.init_process_group(backend)
+    else:
+        os.environ.update({"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"})
+        dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
+
+
+def finish() -> None:
+    """Leave the process group."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def rank() -> int:
+    """This process's number; 0 is the one that writes and prints."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def size() -> int:
+    """Number of processes."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def barrier() -> None:
+    """Wait for all processes."""
+    if size() > 1:
+        dist.barrier()
+
+
+def mean(value: torch.Tensor) -> float:
+    """Mean of a scalar over the processes."""
+    value = value.detach().double()
+    if size() > 1:
+        dist.all_reduce(value)
+    return float(value) / size()
+
+
+def any_of(flag: bool) -> bool:
+    """Whether the flag is set on any process."""
+    if size() == 1:
+        return flag
+    value = torch.tensor(int(flag), device=device())
+    dist.all_reduce(value, op=dist.ReduceOp.MAX)
+    return bool(value)
+
+
+def gather(value: Any) -> list[Any]:
+    """Every process's value, in the order of the ranks, on all of them."""
+    values: list[Any] = [None] * size()
+    if size() == 1:
+        return [value]
+    dist.all_gather_object(values, value)
+    return values
+
+
+def broadcast(value: Any) -> Any:
+    """The value of rank 0."""
+    return gather(value)[0]
+
+
+def merge(parts: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """One dictionary of several."""
+    return {key: value for part in parts for key, value in part.items()}

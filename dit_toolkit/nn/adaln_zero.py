@@ -1,0 +1,32 @@
+"""The adaLN-Zero block (Peebles & Xie 2023, section 3.2)."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dit_toolkit.nn.attention import SelfAttention
+from dit_toolkit.nn.layers import Mlp, modulate, zero_
+
+
+class AdaLNZeroBlock(nn.Module):
+    """Attention and MLP whose normalisation and residual gates are regressed from time + class; the identity at first."""
+
+    def __init__(self, hidden_size: int, num_heads: int, mlp_ratio: float) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(hidden_size, eps=1e-6, elementwise_affine=False)
+        self.attention = SelfAttention(hidden_size, num_heads)
+        self.norm2 = nn.LayerNorm(hidden_size, eps=1e-6, elementwise_affine=False)
+        self.mlp = Mlp(hidden_size, mlp_ratio)
+        self.modulation = nn.Linear(hidden_size, 6 * hidden_size)
+
+    def reset(self) -> None:
+        """Zero the modulation, and with it the gates."""
+        zero_(self.modulation)
+
+    def forward(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
+        """Map tokens x (N, T, D), conditioned on embeddings t and y (N, D), to (N, T, D)."""
+        modulation = self.modulation(F.silu(t + y))  # (N, 6 D)
+        shift1, scale1, gate1, shift2, scale2, gate2 = modulation.chunk(6, dim=1)  # 6 x (N, D)
+        x = x + gate1.unsqueeze(1) * self.attention(modulate(self.norm1(x), shift1, scale1))  # (N, T, D)
+        return x + gate2.unsqueeze(1) * self.mlp(modulate(self.norm2(x), shift2, scale2))  # (N, T, D)

@@ -1,0 +1,39 @@
+"""The small pieces of a transformer block."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Mlp(nn.Module):
+    """Two linear layers with a GELU between them (tanh approximation)."""
+
+    def __init__(self, hidden_size: int, mlp_ratio: float = 4.0) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(hidden_size, int(hidden_size * mlp_ratio))
+        self.fc2 = nn.Linear(int(hidden_size * mlp_ratio), hidden_size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map x (N, T, D) to (N, T, D)."""
+        return self.fc2(F.gelu(self.fc1(x), approximate="tanh"))  # (N, T, D)
+
+
+def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
+    """x (N, T, D) times 1 + scale, plus shift; both (N, D), equal for every token."""
+    return torch.addcmul(shift.unsqueeze(1), x, 1 + scale.unsqueeze(1))  # (N, T, D)
+
+
+def init_linear(module: nn.Module) -> None:
+    """Xavier-uniform weights and zero biases for every linear layer below `module`."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Linear):
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+
+def zero_(layer: nn.Linear) -> None:
+    """Zero a linear layer, so that what it feeds starts as the identity or as 0."""
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)

@@ -1,0 +1,45 @@
+"""From pixels to tokens and back."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from dit_toolkit.nn.layers import zero_
+
+
+class ConvEmbed(nn.Module):
+    """A convolution with kernel = stride = patch, initialised as the linear layer that it is."""
+
+    def __init__(self, in_channels: int, hidden_size: int, patch: tuple[int, int]) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(in_channels, hidden_size, kernel_size=patch, stride=patch)
+
+    def reset(self) -> None:
+        """Xavier-uniform on the flattened kernel, bias 0."""
+        nn.init.xavier_uniform_(self.proj.weight.view(self.proj.weight.shape[0], -1))
+        if self.proj.bias is not None:
+            nn.init.zeros_(self.proj.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map x (N, C, H, W) to (N, T, D), tokens in row-major order."""
+        return self.proj(x.to(self.proj.weight.dtype)).flatten(2).transpose(1, 2)  # (N, T, D)
+
+
+class LinearHead(nn.Module):
+    """A linear layer per token, its output laid out as (patch row, patch column, channel)."""
+
+    def __init__(self, hidden_size: int, out_channels: int, patch: tuple[int, int]) -> None:
+        super().__init__()
+        self.patch, self.out_channels = patch, out_channels
+        self.linear = nn.Linear(hidden_size, patch[0] * patch[1] * out_channels)
+
+    def reset(self) -> None:
+        """All zero: the untrained model returns exactly 0."""
+        zero_(self.linear)
+
+    def forward(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Map x (N, T, D) on a grid of (rows, columns) to (N, C_out, H, W)."""
+        (rows, columns), (height, width) = grid, self.patch
+        x = self.linear(x).view(-1, rows, columns, height, width, self.out_channels)  # (N, rows, columns, p, p, C)
+        x = x.permute(0, 5, 1, 3, 2, 4)  # (N, C, rows, p, columns, p)
+        return x.reshape(-1, self.out_channels, rows * height, columns * width)  # (N, C, H, W)

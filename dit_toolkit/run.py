@@ -1,0 +1,244 @@
+"""A run: train, sample and evaluate a recipe in one folder, going on from whatever is there."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dit_toolkit import __version__, checkpoint, distributed, flops, registry, stop
+from dit_toolkit.build import build_model
+from dit_toolkit.components import Component
+from dit_toolkit.errors import CheckpointError
+from dit_toolkit.evaluation import evaluate, table
+from dit_toolkit.images import grid, read_npz
+from dit_toolkit.nn.dit import count_parameters
+from dit_toolkit.progress import log
+from dit_toolkit.recipe.load import dumps, read_resolved
+from dit_toolkit.recipe.schema import Recipe
+from dit_toolkit.recipe.sizes import sizes
+from dit_toolkit.recipe.structure import unstructure
+from dit_toolkit.report import write_report
+from dit_toolkit.sampling import Trained, describe, load, sample_to_file
+from dit_toolkit.training.loop import split_batch, train
+
+STAGES = ("train", "sample", "evaluate")
+FREE = {"max_steps", "log_every", "checkpoint_every", "checkpoint_keep", "trackers"}
+"""Options of [train] that may change between a run and its continuation."""
+
+
+def run(
+    recipe: Recipe, *, name: str, out: Path | None = None, stages: Sequence[str] = STAGES, fresh: bool = False
+) -> Path:
+    """Do the stages of a recipe in `runs/<name>` (or `out`) with all processes; returns the folder.
+
+    What is done already is not done again: training goes on from its newest checkpoint, samples with the same settings
+    stay. `fresh` starts over in a new folder. Nothing that exists is overwritten.
+
+    Raises:
+        CheckpointError: the folder holds a run of another recipe.
+        Interrupted: stopped by a signal, resumable.
+    """
+    began = time.perf_counter()
+    distributed.initialise()
+    with stop.listening():
+        folder = Path(distributed.broadcast(str(_folder(name, out, fresh) if distributed.rank() == 0 else "")))
+        files = {"recipe.toml": dumps(recipe), "provenance.json": json.dumps(provenance(recipe), indent=1)}
+        split_batch(recipe.train, distributed.size())
+        if distributed.rank() == 0:
+            _claim(folder, recipe, files)
+        distributed.barrier()
+        if "train" in stages:
+            if _steps_done(folder) >= recipe.train.max_steps:
+                log(f"{folder}: already trained for {recipe.train.max_steps} steps")
+            else:
+                train(recipe, folder, files=files)
+        if "sample" in stages or "evaluate" in stages:
+            _sample_and_evaluate(recipe, folder, draw="sample" in stages, judge="evaluate" in stages)
+        if distributed.rank() == 0:
+            _report(recipe, folder, files)
+            log(f"{folder / 'report.html'} shows it all; {time.perf_counter() - began:.0f} s, peak memory {_peak()}")
+    return folder
+
+
+def provenance(recipe: Recipe) -> dict[str, Any]:
+    """Where every component comes from, and the versions, device and commit that a run depends on."""
+    kinds = {}
+    for path, component in _components(recipe, ""):
+        origin = registry.active().provider(type(component))
+        kinds[path] = {"kind": component.kind, "distribution": origin.distribution, "version": origin.version}
+    cuda = torch.cuda.is_available()
+    return {
+        "dit_toolkit": __version__,
+        "components": kinds,
+        "versions": {package: _version(package) for package in ("torch", "deepspeed", "numpy", "attrs", "cattrs")},
+        "python": platform.python_version(),
+        "device": torch.cuda.get_device_name() if cuda else f"{platform.machine()} CPU, {os.cpu_count()} cores",
+        "processes": distributed.size(),
+        "commit": _commit(),
+    }
+
+
+def _components(value: Any, path: str) -> list[tuple[str, Component]]:
+    """All components below a value, with their TOML paths."""
+    found = [(path, value)] if isinstance(value, Component) else []
+    if isinstance(value, list):
+        children = [(f"{path}[{i}]", child) for i, child in enumerate(value)]
+    elif hasattr(type(value), "__attrs_attrs__"):
+        names = [a.name for a in type(value).__attrs_attrs__]
+        children = [(f"{path}.{n}".lstrip("."), getattr(value, n)) for n in names]
+    else:
+        return found
+    return found + [pair for child_path, child in children for pair in _components(child, child_path)]
+
+
+def _folder(name: str, out: Path | None, fresh: bool) -> Path:
+    """The folder to use: `out` or `runs/<name>`, the newest of its `-2`, `-3`, ... if there are, or the next one."""
+    base = out or Path("runs") / name
+    number = 1
+    while (base if number == 1 else Path(f"{base}-{number}")).exists():
+        number += 1
+    number = number if fresh else max(1, number - 1)
+    return base if number == 1 else Path(f"{base}-{number}")
+
+
+def _claim(folder: Path, recipe: Recipe, files: dict[str, str]) -> None:
+    """Write recipe and provenance into the folder; refuse one of another recipe."""
+    stored = folder / "recipe.toml"
+    if folder.exists() and not folder.is_dir():
+        raise CheckpointError(f"{folder}: is a file; --out needs a folder")
+    if folder.is_dir() and any(folder.iterdir()) and not stored.exists():
+        raise CheckpointError(f"{folder}: is not empty and holds no run; choose another --out")
+    if stored.exists() and stored.read_text() != files["recipe.toml"]:
+        changes = _changes(unstructure(read_resolved(stored)), unstructure(recipe))
+        if changes:
+            raise CheckpointError(
+                f"{folder}: holds a run of another recipe; use --fresh for a new folder, or --out. What differs:", *changes
+            )
+        kept = 1
+        while (folder / f"recipe-{kept}.toml").exists():
+            kept += 1
+        stored.rename(folder / f"recipe-{kept}.toml")
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in files.items():
+        (folder / name).write_text(text)
+
+
+def _changes(old: dict[str, Any], new: dict[str, Any], path: str = "") -> list[str]:
+    """Options that differ and that trained weights depend on, a line each."""
+    lines = []
+    for key in sorted(old.keys() | new.keys()):
+        here, before, after = f"{path}.{key}".lstrip("."), old.get(key), new.get(key)
+        if here in ("sample", "evaluate", "plugins") or (path == "train" and key in FREE) or before == after:
+            continue
+        if isinstance(before, dict) and isinstance(after, dict):
+            lines += _changes(before, after, here)
+        else:
+            lines.append(f"  {here}: {before!r} there, {after!r} here")
+    return lines
+
+
+def _steps_done(folder: Path) -> int:
+    found = checkpoint.checkpoints(folder / "checkpoints")
+    return int(found[-1].name.removeprefix("step-")) if found else 0
+
+
+def _sample_and_evaluate(recipe: Recipe, folder: Path, *, draw: bool, judge: bool) -> None:
+    """Draw (or find) the samples of the newest weights with the recipe's settings, and judge them."""
+    trained = load(folder, weights=recipe.sample.weights).with_sample(recipe.sample)
+    place, done = distributed.broadcast(_place(folder, trained) if distributed.rank() == 0 else None)
+    if not done and not draw:
+        raise CheckpointError(f"{folder}: no samples with these settings; add --stage sample")
+    if not done:
+        place.mkdir(parents=True, exist_ok=True)
+        sample_to_file(trained, place / "samples.npz")
+    if distributed.rank() > 0:
+        return
+    images = read_npz(place / "samples.npz")
+    labels = torch.tensor(json.loads((place / "samples.json").read_text())["labels"]).numpy()
+    if not (place / "grid.png").exists():
+        names = recipe.dataset.class_names
+        grid(images, labels, names, columns=recipe.sample.grid_columns).save(place / "grid.png")
+        log(f"{place / 'grid.png'} shows {recipe.sample.grid_columns} samples of each class")
+    if judge and recipe.evaluate.metrics:
+        results = evaluate(images, labels, recipe)
+        (place / "evaluation.json").write_text(json.dumps(results.as_dict(), indent=1))
+        _print(table(results))
+
+
+def _place(folder: Path, trained: Trained) -> tuple[Path, bool]:
+    """Folder for samples with these settings, and whether they are there."""
+    number, name = 1, f"step-{trained.step:08d}"
+    while True:
+        place = folder / "samples" / (name if number == 1 else f"{name}-{number}")
+        if not (place / "samples.npz").exists():
+            return place, False
+        facts = json.loads((place / "samples.json").read_text())
+        facts.pop("labels")
+        if facts == describe(trained):
+            return place, True
+        number += 1
+
+
+def _report(recipe: Recipe, folder: Path, files: dict[str, str]) -> None:
+    """(Re)write the report from what the folder holds."""
+    places = sorted((folder / "samples").glob("step-*"), key=lambda p: p.stat().st_mtime)
+    place = places[-1] if places else None
+    evaluation = place / "evaluation.json" if place else None
+    with torch.device("meta"):
+        parameters = count_parameters(build_model(recipe))
+    macs, size = sum(flops.macs(recipe).values()), sizes(recipe)
+    write_report(
+        folder / "report.html",
+        name=folder.name,
+        recipe_toml=files["recipe.toml"],
+        summary={
+            "parameters": f"{parameters:,}",
+            "forward pass of one image": f"{macs / 1e9:.3g} GMACs ({2 * macs / 1e9:.3g} GFLOPs)",
+            "tokens": f"{size.tokens} ({size.grid[0]} x {size.grid[1]})",
+            "steps": f"{_steps_done(folder):,} of {recipe.train.max_steps:,}",
+        },
+        metrics_jsonl=folder / "metrics.jsonl",
+        grid=place / "grid.png" if place and (place / "grid.png").exists() else None,
+        evaluation=json.loads(evaluation.read_text()) if evaluation and evaluation.exists() else None,
+        provenance=json.loads(files["provenance.json"]),
+    )
+
+
+def _print(renderable: Any) -> None:
+    from rich.console import Console
+
+    Console(file=sys.stdout).print(renderable)
+
+
+def _peak() -> str:
+    """Peak resident memory of this process."""
+    return f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.2f} GB"
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    """Commit of the toolkit's own source tree, if it is run from one."""
+    try:
+        result = subprocess.run(
+            ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return result.stdout.strip() or None if result.returncode == 0 else None

@@ -1,0 +1,52 @@
+"""Implicit sampling: fewer steps, and none of them random unless asked."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from attrs import field, frozen
+from attrs.validators import ge, gt, le, optional
+
+from dit_toolkit.components import Objective, Sampler
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from dit_toolkit.diffusion.denoiser import Denoiser
+    from dit_toolkit.random import Generator
+
+
+@frozen(kw_only=True)
+class DDIMSampler(Sampler):
+    """Denoising diffusion implicit models (Song et al. 2021, equation 12), on a respaced list of the trained steps."""
+
+    kind = "ddim"
+    num_steps: int = field(default=50, validator=[ge(1), le(1_000_000)])
+    eta: float = field(default=0.0, validator=[ge(0), le(1)])
+    """Share of the DDPM noise in every step: 0 is deterministic, 1 has the variance beta-tilde."""
+    clip_x0: float | None = field(default=None, validator=optional([gt(0), le(1e6)]))
+    """Clip predicted data to [-clip_x0, clip_x0]; 1.0 suits pixels, nothing suits latents."""
+
+    def check(self, objective: Objective) -> None:
+        """Refuse more steps than were trained."""
+        objective.times(self.num_steps)
+
+    def sample(self, denoiser: Denoiser, noise: Tensor, *, generator: Generator | None = None) -> Tensor:
+        """Walk from noise (N, C, H, W) to data; a learnt variance is ignored."""
+        import torch
+
+        from dit_toolkit.diffusion.schedule import posterior
+
+        schedule, x, times = denoiser.schedule, noise, denoiser.times(self.num_steps)
+        for t, s in zip(times, times[1:], strict=False):
+            prediction = denoiser(x, t)
+            x0, eps = prediction.x0, prediction.eps
+            if self.clip_x0 is not None:
+                x0 = x0.clamp(-self.clip_x0, self.clip_x0)
+                eps = (x - float(schedule.alpha(t)) * x0) / float(schedule.sigma(t))
+            variance = self.eta**2 * float(posterior(schedule, t, s).variance) if self.eta else 0.0
+            x = float(schedule.alpha(s)) * x0 + math.sqrt(max(float(schedule.sigma(s)) ** 2 - variance, 0.0)) * eps
+            if variance > 0:
+                x = x + math.sqrt(variance) * (torch.randn_like(x) if generator is None else generator.randn_like(x))
+        return x

@@ -1,0 +1,188 @@
+"""From a trained model to images: the same image for a (seed, sample index), whatever draws it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import attrs
+import numpy as np
+import torch
+from attrs import frozen
+from safetensors.torch import load_file
+from torch import Tensor
+
+from dit_toolkit import checkpoint, distributed, stop
+from dit_toolkit.build import build_model
+from dit_toolkit.components import Codec, Sampler
+from dit_toolkit.diffusion.denoiser import Denoiser, LabelledDenoiser
+from dit_toolkit.diffusion.guidance import guide
+from dit_toolkit.errors import CheckpointError, Interrupted, RecipeError, StorageError
+from dit_toolkit.images import NpzWriter, to_uint8
+from dit_toolkit.nn.dit import DiT
+from dit_toolkit.progress import progress
+from dit_toolkit.random import Generator
+from dit_toolkit.recipe.load import read_resolved
+from dit_toolkit.recipe.schema import Recipe, Sample
+from dit_toolkit.recipe.sizes import sizes
+from dit_toolkit.recipe.structure import unstructure
+
+
+@frozen
+class Trained:
+    """A trained model with everything that drawing from it needs."""
+
+    recipe: Recipe
+    model: DiT
+    codec: Codec
+    step: int
+    weights: str
+    """"ema" or "raw"."""
+    device: str
+
+    def with_sample(self, settings: Sample) -> Trained:
+        """Return the same model with other settings in its recipe's [sample]."""
+        return attrs.evolve(self, recipe=attrs.evolve(self.recipe, sample=settings))
+
+    def denoiser(
+        self, labels: Sequence[int] | Tensor, *, cfg_scale: float = 1.0, cfg_channels: int | None = None
+    ) -> Denoiser:
+        """Return the denoiser of classes (N,), guided where cfg_scale is not 1."""
+        labels = torch.as_tensor(labels, dtype=torch.int64, device=self.device)
+        null = self.recipe.model.num_classes
+        if cfg_scale != 1 and self.recipe.model.class_dropout_prob == 0:
+            raise RecipeError("cfg_scale: guidance needs a model trained with class_dropout_prob > 0")
+        if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) <= null:
+            raise RecipeError(f"labels: must be 0 to {null - 1} ({null} is the null class)")
+        return guide(
+            LabelledDenoiser(self.model, self.recipe.objective, labels),
+            null=null,
+            scale=cfg_scale,
+            channels=cfg_channels,
+        )
+
+    @torch.inference_mode()
+    def sample(
+        self,
+        labels: Sequence[int] | Tensor,
+        *,
+        sampler: Sampler | None = None,
+        cfg_scale: float | None = None,
+        cfg_channels: int | None = None,
+        seed: int | None = None,
+        index: Sequence[int] | np.ndarray | None = None,
+    ) -> Tensor:
+        """Draw images (N, C, H, W) in about [-1, 1] of classes (N,); settings default to the recipe's [sample].
+
+        Args:
+            index: (N,) sample numbers; (seed, number) alone determines an image's noise. 0 .. N-1 unless given.
+        """
+        settings = self.recipe.sample
+        sampler = sampler or settings.sampler
+        try:
+            sampler.check(self.recipe.objective)
+        except ValueError as error:
+            raise RecipeError(f"sample.sampler: {error}") from None
+        generator = Generator(
+            settings.seed if seed is None else seed, "sample", range(len(labels)) if index is None else index, self.device
+        )
+        denoiser = self.denoiser(
+            labels,
+            cfg_scale=settings.cfg_scale if cfg_scale is None else cfg_scale,
+            cfg_channels=settings.cfg_channels if cfg_channels is None else cfg_channels,
+        )
+        noise = generator.randn(*sizes(self.recipe).latent)
+        return self.codec.decode(sampler.sample(denoiser, noise, generator=generator))
+
+
+def load(
+    path: str | Path, *, weights: Literal["ema", "raw"] | None = None, plugins: Sequence[str] = (), device: str | None = None
+) -> Trained:
+    """Load a run folder (its newest checkpoint) or one checkpoint.
+
+    Args:
+        weights: the averaged or the raw weights; what the recipe's [sample] says unless given.
+        plugins: Python files to load first; a stored recipe never loads code by itself.
+
+    Raises:
+        CheckpointError: nothing there, or damaged.
+    """
+    path, device = Path(path), device or distributed.device()
+    if (path / "manifest.json").is_file():
+        found: Path | None = path
+        if faults := [fault for name in ("ema.safetensors", "raw.safetensors") for fault in checkpoint.verify(path, name)]:
+            older = [p.name for p in checkpoint.checkpoints(path.parent) if p.name < path.name]
+            hint = f"; {older[-1]} beside it is the one before" if older else ""
+            raise CheckpointError(f"{path} is damaged: {'; '.join(faults)}{hint}")
+    elif path.is_dir():
+        found = checkpoint.newest(path / "checkpoints")
+    else:
+        raise CheckpointError(f"{path}: no such run folder or checkpoint")
+    if found is None:
+        raise CheckpointError(f"{path}: no checkpoint in it; train it first with `dit-toolkit run`")
+    recipe = read_resolved(found / "recipe.toml", plugins=plugins)
+    kind = weights or recipe.sample.weights
+    model = build_model(recipe)
+    model.load_state_dict(load_file(found / f"{kind}.safetensors"))
+    if recipe.sample.precision == "bf16":
+        model.bfloat16()
+    model.to(device).eval().requires_grad_(False)
+    return Trained(recipe, model, recipe.autoencoder.load(device), checkpoint.read_manifest(found)["step"], kind, device)
+
+
+def labels_of(recipe: Recipe) -> np.ndarray:
+    """Class (num_samples,) of every sample: the classes in turn, so that any number is as balanced as it can be."""
+    classes = np.array(recipe.sample.labels or range(recipe.model.num_classes))
+    return classes[np.arange(recipe.sample.num_samples) % len(classes)]
+
+
+def describe(trained: Trained) -> dict[str, Any]:
+    """Everything that the drawn images depend on, for the file beside them."""
+    settings = unstructure(trained.recipe)["sample"]
+    return {"step": trained.step, **settings, "weights": trained.weights}
+
+
+def sample_to_file(trained: Trained, out: Path) -> np.ndarray:
+    """Draw the recipe's [sample] with all processes into an .npz (`arr_0`, uint8 NHWC) and a .json beside it.
+
+    Finished batches are kept aside until the file is complete, so that a killed run loses at most one of them.
+    Returns the images (N, H, W, 3) on rank 0, an empty array elsewhere.
+    """
+    recipe, settings, labels = trained.recipe, trained.recipe.sample, labels_of(trained.recipe)
+    facts = describe(trained)
+    parts = out.parent / f".{out.stem}-{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]}"
+    try:
+        parts.mkdir(parents=True, exist_ok=True)
+        batches = range(0, len(labels), settings.batch_size)
+        mine = batches[distributed.rank() :: distributed.size()]
+        with progress("sample", len(mine) * settings.batch_size) as bar:
+            for first in mine:
+                part = parts / f"{first:09d}.npy"
+                if not part.exists():
+                    index = np.arange(first, min(first + settings.batch_size, len(labels)))
+                    images = to_uint8(trained.sample(labels[index], index=index))
+                    with part.with_suffix(".tmp").open("wb") as file:
+                        np.save(file, images)
+                    part.with_suffix(".tmp").replace(part)
+                bar.advance(settings.batch_size)
+                if stop.requested():
+                    raise Interrupted(f"stopped while sampling; the same command goes on ({parts} keeps what is done)")
+        distributed.barrier()
+        images = np.empty((0, 0, 0, 3), np.uint8)
+        if distributed.rank() == 0:
+            pieces = [np.load(parts / f"{first:09d}.npy", allow_pickle=False) for first in batches]
+            _, height, width = sizes(recipe).image
+            with NpzWriter(out, len(labels), (height, width, 3)) as writer:
+                for piece in pieces:
+                    writer.write(piece)
+            out.with_suffix(".json").write_text(json.dumps({**facts, "labels": labels.tolist()}))
+            images = np.concatenate(pieces)
+            shutil.rmtree(parts)
+        distributed.barrier()
+    except OSError as error:
+        raise StorageError(f"{out}: cannot write the samples: {error}") from error
+    return images

@@ -1,0 +1,136 @@
+"""The training loop: one function that reads from top to bottom."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from dit_toolkit import checkpoint, distributed, stop
+from dit_toolkit.build import build_model
+from dit_toolkit.errors import Interrupted, NonFiniteError, RecipeError
+from dit_toolkit.progress import progress
+from dit_toolkit.random import Generator
+from dit_toolkit.recipe.schema import Recipe, Train
+from dit_toolkit.training.ema import EMA
+from dit_toolkit.training.order import Order, drop_labels
+from dit_toolkit.training.state import Log, load_state, save_state
+
+
+def train(recipe: Recipe, folder: Path, *, files: Mapping[str, str]) -> int:
+    """Train a recipe in a run folder, from its newest checkpoint if it has one; returns the step reached.
+
+    Args:
+        files: texts to put into every checkpoint (recipe.toml, provenance.json).
+
+    Raises:
+        Interrupted: a signal asked to stop; the state is saved.
+        NonFiniteError: the loss or the gradient is not finite; nothing is saved.
+    """
+    settings, device = recipe.train, distributed.device()
+    distributed.initialise()
+    share, micro = split_batch(settings, distributed.size())
+
+    data = recipe.dataset.open("train")
+    codec = recipe.autoencoder.load(device)
+    order = Order(recipe.seed, len(data))
+
+    torch.manual_seed(recipe.seed)
+    model = build_model(recipe).to(device)
+    null = recipe.model.num_classes
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=settings.lr, betas=settings.betas, weight_decay=settings.weight_decay, fused=True
+    )
+    engine = settings.backend.start(
+        model,
+        optimizer,
+        precision=settings.precision,
+        gradient_clipping=settings.gradient_clipping,
+        micro_batch_size=micro,
+        accumulation=share // micro,
+        device=device,
+    )
+    ema = EMA(engine, settings.ema_decay)
+    step = load_state(folder / "checkpoints", engine, ema)
+
+    saved, since, loss_sum, logged = step, time.perf_counter(), torch.zeros((), device=device), step
+    with progress("train", settings.max_steps, done=step) as bar, Log(folder, settings, recipe, step) as log:
+        while step < settings.max_steps:
+            lr = learning_rate(settings, step)
+            first = step * settings.global_batch_size + distributed.rank() * share
+            for start in range(first, first + share, micro):
+                positions = np.arange(start, start + micro)
+                generator = Generator(recipe.seed, "train", positions, device)
+                x, y = data.batch(order[positions], generator)
+                x0 = codec.encode(x.to(device), generator)  # (n, C, H, W)
+                y = drop_labels(y.to(device), recipe.model.class_dropout_prob, null, generator)  # (n,)
+                loss = recipe.objective.loss(engine, x0, y, generator=generator).mean()
+                engine.backward(loss)
+                loss_sum += loss.detach() * (micro / share)
+            update = engine.step(lr)
+            if update.applied:
+                ema.update(engine)
+            step += 1
+
+            stopping = distributed.any_of(stop.requested() is not None)
+            if step % settings.log_every == 0 or step == settings.max_steps or stopping:
+                now, steps = time.perf_counter(), step - logged
+                values = {
+                    "step": step,
+                    "images_seen": step * settings.global_batch_size,
+                    "loss": distributed.mean(loss_sum) / steps,
+                    "grad_norm": update.grad_norm,
+                    "lr": lr,
+                    "images_per_second": steps * settings.global_batch_size / (now - since),
+                    "seconds": now - since,
+                }
+                if not math.isfinite(values["loss"]) or (update.applied and not math.isfinite(update.grad_norm)):
+                    raise NonFiniteError(
+                        f"training is no longer finite at step {step}: loss {values['loss']}, gradient norm "
+                        f"{update.grad_norm}; a lower train.lr, train.gradient_clipping or precision 'fp32' may help"
+                    )
+                log.write(values)
+                since, loss_sum, logged = now, torch.zeros_like(loss_sum), step
+                bar.show(loss=f"{values['loss']:.4f}", images_per_s=f"{values['images_per_second']:.0f}")
+            bar.advance()
+            if step % settings.checkpoint_every == 0 or step == settings.max_steps or stopping:
+                checkpoint.save(
+                    folder / "checkpoints",
+                    step,
+                    lambda path: save_state(path, engine, ema, files),
+                    keep=settings.checkpoint_keep,
+                    info={"images_seen": step * settings.global_batch_size, "ema_updates": ema.updates},
+                )
+                saved = step
+            if stopping and step < settings.max_steps:
+                raise Interrupted(f"stopped at step {saved} of {settings.max_steps}; the same command goes on from there")
+    return step
+
+
+def split_batch(settings: Train, processes: int) -> tuple[int, int]:
+    """Images per process and step, and images per process and forward pass; RecipeError where they do not divide."""
+    share, rest = divmod(settings.global_batch_size, processes)
+    if rest:
+        raise RecipeError(
+            f"train.global_batch_size: {settings.global_batch_size} images cannot be split over {processes} processes"
+        )
+    micro = min(settings.micro_batch_size or share, share)
+    if share % micro:
+        raise RecipeError(
+            f"train.micro_batch_size: {micro} does not divide the {share} images of each of {processes} processes"
+        )
+    return share, micro
+
+
+def learning_rate(settings: Train, step: int) -> float:
+    """Rate of the step that follows `step` finished ones: linear warm-up, then constant or down to 0 at max_steps."""
+    if step < settings.lr_warmup_steps:
+        return settings.lr * (step + 1) / settings.lr_warmup_steps
+    done = (step - settings.lr_warmup_steps) / max(1, settings.max_steps - settings.lr_warmup_steps)
+    if settings.lr_schedule == "cosine":
+        return settings.lr * (1 + math.cos(math.pi * done)) / 2
+    return settings.lr * (1 - done) if settings.lr_schedule == "linear" else settings.lr

@@ -1,0 +1,99 @@
+"""What training leaves on disk: its state for resuming, and its numbers."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from safetensors.torch import save_file
+
+from dit_toolkit import checkpoint, distributed
+from dit_toolkit.components import Engine
+from dit_toolkit.errors import CheckpointError
+from dit_toolkit.progress import log, warn
+from dit_toolkit.recipe.schema import Recipe, Train
+from dit_toolkit.recipe.structure import unstructure
+from dit_toolkit.training.ema import EMA
+
+
+def save_state(folder: Path, engine: Engine, ema: EMA, files: Mapping[str, str]) -> None:
+    """Fill a checkpoint: the engine's shards, the average's shard, both weights whole as safetensors, and texts."""
+    engine.save(folder)
+    ema.save(folder / f"ema-rank{distributed.rank():05d}.safetensors")
+    raw = engine.state()
+    with ema.applied(engine):
+        averaged = engine.state()
+    if distributed.rank() == 0:
+        save_file(raw, folder / "raw.safetensors")
+        save_file(averaged, folder / "ema.safetensors")
+        for name, text in files.items():
+            (folder / name).write_text(text)
+
+
+def load_state(checkpoints: Path, engine: Engine, ema: EMA) -> int:
+    """Restore the newest verified checkpoint, if any; returns its step."""
+    path = distributed.broadcast(checkpoint.newest(checkpoints) if distributed.rank() == 0 else None)
+    if path is None:
+        return 0
+    manifest = checkpoint.read_manifest(path)
+    if manifest["world_size"] != distributed.size():
+        raise CheckpointError(
+            f"{path}: was saved by {manifest['world_size']} processes and cannot be resumed by {distributed.size()}; "
+            f"use --procs {manifest['world_size']}"
+        )
+    engine.load(path)
+    ema.load(path / f"ema-rank{distributed.rank():05d}.safetensors", manifest["ema_updates"])
+    log(f"resuming from {path}")
+    return int(manifest["step"])
+
+
+class Log:
+    """`metrics.jsonl`, one object per logged step and the source of truth, and the trackers that copy it (rank 0)."""
+
+    def __init__(self, folder: Path, settings: Train, recipe: Recipe, step: int) -> None:
+        self.path = folder / "metrics.jsonl"
+        self.trackers = list(settings.trackers) if distributed.rank() == 0 else []
+        if distributed.rank() == 0:
+            self._forget_after(step)
+            self._tell("start", folder, unstructure(recipe))
+
+    def __enter__(self) -> Log:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self._tell("close")
+
+    def write(self, values: dict[str, float]) -> None:
+        """Append the values of one step."""
+        if distributed.rank() == 0:
+            with self.path.open("a") as file:
+                file.write(json.dumps(values) + "\n")
+            self._tell("log", int(values["step"]), values)
+
+    def _forget_after(self, step: int) -> None:
+        """Drop lines of steps that are about to be done again, and a line cut short by a kill."""
+        if not self.path.exists():
+            return
+        kept = []
+        for line in self.path.read_text().splitlines():
+            try:
+                if json.loads(line)["step"] <= step:
+                    kept.append(line + "\n")
+            except (ValueError, KeyError, TypeError):
+                continue
+        temporary = self.path.with_suffix(".tmp")
+        temporary.write_text("".join(kept))
+        os.replace(temporary, self.path)
+
+    def _tell(self, method: str, *arguments: Any) -> None:
+        """Call every tracker; one that fails is dropped with a warning and never stops the run."""
+        for tracker in list(self.trackers):
+            try:
+                getattr(tracker, method)(*arguments)
+            except Exception as error:
+                self.trackers.remove(tracker)
+                warn(f"tracker {tracker.kind!r} failed and is switched off: {error}")
