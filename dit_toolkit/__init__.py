@@ -1,3 +1,114 @@
-"""dit-toolkit: a plugin-based toolkit for Diffusion Transformers."""
+"""dit-toolkit: a plugin-based toolkit for Diffusion Transformers.
+
+The names below are the public surface; everything else may change. Those that need torch load it when first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from dit_toolkit.components import (
+    Autoencoder,
+    Backend,
+    Block,
+    Component,
+    Dataset,
+    Engine,
+    Metric,
+    Objective,
+    Patchifier,
+    RealImages,
+    Sampler,
+    Split,
+    Step,
+    Tracker,
+)
+from dit_toolkit.errors import (
+    CheckpointError,
+    DataError,
+    DitToolkitError,
+    Interrupted,
+    NonFiniteError,
+    PluginError,
+    RecipeError,
+    StorageError,
+)
+from dit_toolkit.hookspecs import hookimpl
+from dit_toolkit.recipe.load import load_recipe
+from dit_toolkit.recipe.schema import Evaluate, Model, Recipe, Sample, Train
+from dit_toolkit.registry import register
+
+if TYPE_CHECKING:
+    from dit_toolkit.build import build_model
+    from dit_toolkit.diffusion.denoiser import Denoiser, Prediction
+    from dit_toolkit.diffusion.schedule import Schedule
+    from dit_toolkit.evaluation import evaluate
+    from dit_toolkit.random import Generator
+    from dit_toolkit.run import train
+    from dit_toolkit.sampling import Trained, load, sample
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "Autoencoder",
+    "Backend",
+    "Block",
+    "CheckpointError",
+    "Component",
+    "DataError",
+    "Dataset",
+    "Denoiser",
+    "DitToolkitError",
+    "Engine",
+    "Evaluate",
+    "Generator",
+    "Interrupted",
+    "Metric",
+    "Model",
+    "NonFiniteError",
+    "Objective",
+    "Patchifier",
+    "PluginError",
+    "Prediction",
+    "RealImages",
+    "Recipe",
+    "RecipeError",
+    "Sample",
+    "Sampler",
+    "Schedule",
+    "Split",
+    "Step",
+    "StorageError",
+    "Tracker",
+    "Train",
+    "Trained",
+    "build_model",
+    "evaluate",
+    "hookimpl",
+    "load",
+    "load_recipe",
+    "register",
+    "sample",
+    "train",
+]
+
+_LAZY = {
+    "Denoiser": "diffusion.denoiser",
+    "Generator": "random",
+    "Prediction": "diffusion.denoiser",
+    "Schedule": "diffusion.schedule",
+    "Trained": "sampling",
+    "build_model": "build",
+    "evaluate": "evaluation",
+    "load": "sampling",
+    "sample": "sampling",
+    "train": "run",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a torch-dependent name on first use (PEP 562)."""
+    if name not in _LAZY:
+        raise AttributeError(f"module 'dit_toolkit' has no attribute {name!r}")
+    return getattr(import_module(f"dit_toolkit.{_LAZY[name]}"), name)
