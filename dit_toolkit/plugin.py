@@ -109,4 +109,4 @@ def reason(error: BaseException) -> str:
 
 def short(text: str) -> str:
     """Cut a long text."""
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return text if len(text) <= 200 else f"{text[:90]}...{text[-90:]}"

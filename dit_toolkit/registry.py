@@ -155,13 +155,16 @@ class Registry:
         """
         self._load()
         path = Path(path)
-        name = str(path.resolve())
-        if name in self._plugins:
-            return
-        if not path.is_file() or path.suffix != ".py":
-            fault = "not a .py file" if path.exists() else "no such file"
-            raise PluginError(f"plugin file '{path}': {fault}")
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+        try:
+            name = str(path.resolve())
+            if name in self._plugins:
+                return
+            if path.is_dir() or path.suffix != ".py":
+                raise PluginError("not a .py file")
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+        except (OSError, RuntimeError, ValueError, PluginError) as error:
+            why = "no such file" if isinstance(error, FileNotFoundError) else reason(error)
+            raise PluginError(f"plugin file {short(repr(str(path)))}: {why}") from None
         provider = Provider(path.name, version=f"sha256:{digest}")
         try:
             self._add(name, provider, partial(import_file, path))

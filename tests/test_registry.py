@@ -257,6 +257,9 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path):
         alone().load_file(tmp_path / "nowhere.py")
     with pytest.raises(PluginError, match=r"not a \.py file"):
         alone().load_file(tmp_path)
+    for name in ("a\0b.py", "x" * 5_000 + ".py"):
+        with pytest.raises(PluginError, match="plugin file"):
+            alone().load_file(tmp_path / name)
 
 
 def test_a_class_defined_again_in_a_notebook_replaces_the_first():

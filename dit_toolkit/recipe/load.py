@@ -135,7 +135,8 @@ def read(path: str | Path) -> Table:
 
 
 def _read(path: Path, above: tuple[Path, ...]) -> Table:
-    if path.resolve() in above:
+    here = _resolve(path)
+    if here in above:
         chain = " -> ".join(file.name for file in (*above, path))
         raise RecipeError(f"extends: {path} extends itself: {chain}")
     table = _parse(path)
@@ -144,11 +145,18 @@ def _read(path: Path, above: tuple[Path, ...]) -> Table:
     name = table.pop("extends")
     if not isinstance(name, str) or not name:
         raise RecipeError(f"extends: expected the path of a recipe, got {show(name)}, in {path}")
-    base = _read(path.parent / name, (*above, path.resolve()))
+    base = _read(path.parent / name, (*above, here))
     if isinstance(base.get("plugins"), list):
         folder = os.path.relpath((path.parent / name).parent, path.parent)
         base["plugins"] = [os.path.normpath(Path(folder, file)) for file in map(str, base["plugins"])]
     return merge(base, table)
+
+
+def _resolve(path: Path) -> Path:
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a name no system allows
+        raise RecipeError(f"{quote(str(path))}: cannot be read: {one_line(error)}") from None
 
 
 def _parse(path: Path) -> Table:
