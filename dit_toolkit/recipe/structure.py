@@ -10,7 +10,6 @@ import math
 import re
 import typing
 from collections.abc import Callable, Iterable, Mapping
-from difflib import get_close_matches
 from functools import partial
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, cast, overload
@@ -22,7 +21,7 @@ from dit_toolkit import registry
 from dit_toolkit.components import FAMILIES, Component
 from dit_toolkit.errors import DitToolkitError, RecipeError
 from dit_toolkit.recipe.schema import Recipe
-from dit_toolkit.recipe.text import describe, key_text, one_line, quote, show
+from dit_toolkit.recipe.text import closest, describe, key_text, one_line, quote, show
 
 T = TypeVar("T")
 Fault = tuple[str, str]
@@ -142,8 +141,8 @@ def _literal(value: Any, kind: Any) -> Any:
     for choice in typing.get_args(kind):
         if type(choice) is type(value) and choice == value:
             return choice
-    close = get_close_matches(value, map(str, typing.get_args(kind)), 1) if isinstance(value, str) else []
-    hint = f"; did you mean '{close[0]}'?" if close else ""
+    close = closest(value, typing.get_args(kind)) if isinstance(value, str) else None
+    hint = f"; did you mean '{close}'?" if close else ""
     raise _Faults(("", f"expected {describe(kind)}, got {show(value)}{hint}"))
 
 
@@ -199,10 +198,9 @@ def _validate(option: attrs.Attribute[Any], value: Any) -> Iterable[Fault]:
         yield str(option.alias), re.sub(r"^(must be [<>]=? \S+): (.*)$", r"\1, got \2", message)
 
 
-def _unknown(key: Any, options: Iterable[str]) -> str:
-    names = list(options)
-    close = get_close_matches(str(key), names, 1)
-    hint = f"did you mean '{close[0]}'?" if close else f"known keys: {', '.join(names) or 'none'}"
+def _unknown(key: Any, options: Mapping[str, Any]) -> str:
+    close = closest(key, options)
+    hint = f"did you mean '{close}'?" if close else f"known keys: {', '.join(options) or 'none'}"
     return f"unknown key {quote(str(key))}; {hint}"
 
 
@@ -217,7 +215,9 @@ def _component(value: Any, base: Any) -> Any:
     kind = value.get("kind")
     if kind is None:
         kinds = ", ".join(registry.active().kinds(family)) or "none"
-        raise _Faults(("kind", f"missing; available: {kinds}"))
+        misspelt = closest("kind", value)
+        hint = f"; did you mean it by {quote(misspelt)}?" if misspelt else ""
+        raise _Faults(("kind", f"missing; available: {kinds}{hint}"))
     if not isinstance(kind, str):
         raise _Faults(("kind", f"expected str, got {show(kind)}"))
     try:

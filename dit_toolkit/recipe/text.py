@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import reprlib
 import typing
+from collections.abc import Iterable
+from difflib import get_close_matches
 from types import NoneType, UnionType
 from typing import Any, Literal, Union
 
@@ -68,6 +70,13 @@ def key_text(key: object) -> str:
 def quote(text: str) -> str:
     """A text in quotes, shortened."""
     return _repr.repr(text)
+
+
+def closest(word: object, names: Iterable[object]) -> str | None:
+    """The name that a misspelt word may stand for, whatever its case."""
+    lower = {str(name).lower(): str(name) for name in names}
+    close = get_close_matches(str(word).lower(), lower, 1)
+    return lower[close[0]] if close else None
 
 
 def one_line(error: BaseException) -> str:
