@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any, cast, get_type_hints
 
 import attrs
@@ -81,9 +81,20 @@ def check_class(cls: Any, family: str, source: str) -> None:
         seen = "has no kind" if kind is None else f"has the kind {short(repr(kind))}"
         raise PluginError(f'{name} {seen}; write kind = "..." in lower case, words joined by hyphens')
     try:
-        get_type_hints(cls)
+        option_types(cls)
     except Exception as error:
         raise PluginError(f"{name}: a type of its options cannot be found at run time ({reason(error)})") from error
+
+
+def option_types(cls: type) -> dict[str, Any]:
+    """Types of the options of an attrs class by name; NameError for one imported for type checkers only."""
+    options = {option.name for option in attrs.fields(cast(Any, cls)) if option.init}
+    types: dict[str, Any] = {}
+    for owner in reversed(cls.__mro__):
+        written = {name: kind for name, kind in inspect.get_annotations(owner).items() if name in options}
+        holder = SimpleNamespace(__annotations__=written)
+        types |= get_type_hints(holder, vars(sys.modules[owner.__module__]), dict(vars(owner)))
+    return types
 
 
 def import_file(path: Path) -> ModuleType:

@@ -20,6 +20,7 @@ from cattrs import Converter
 from dit_toolkit import registry
 from dit_toolkit.components import FAMILIES, Component
 from dit_toolkit.errors import DitToolkitError, RecipeError
+from dit_toolkit.plugin import option_types
 from dit_toolkit.recipe.schema import Recipe
 from dit_toolkit.recipe.text import closest, describe, key_text, one_line, quote, show
 
@@ -166,7 +167,7 @@ def _table(owner: type, value: Any, _: Any = None) -> Any:
     """An attrs class from the table of its options, all of its faults at once."""
     if not isinstance(value, dict):
         raise _wrong(owner, value)
-    types = typing.get_type_hints(owner)
+    types = option_types(owner)
     options = {option.alias: option for option in attrs.fields(cast(Any, owner)) if option.init}
     faults = [("", _unknown(key, options)) for key in value if key not in options]
     values: dict[str, Any] = {}

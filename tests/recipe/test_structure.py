@@ -37,6 +37,7 @@ class Options:
     choice: str = field(default="a", validator=in_(["a", "b"]))
     named: list[str] = field(default=["x"], validator=min_len(1))
     low: int = 0
+    computed: "Nowhere" = field(init=False, default=None)  # noqa: F821
     high: int = field(default=9)
 
     @high.validator
@@ -188,6 +189,11 @@ def test_a_default_kind_that_nobody_offers_is_an_error_of_its_table(fakes):
     fakes.block("builtin")
     [line] = faults({"hidden_size": 8, "depth": 1, "num_heads": 2, "num_classes": 3}, Model)
     assert line == "unknown patchifier 'conv'; available: none"
+
+
+def test_what_is_computed_is_no_option():
+    assert faults({"computed": 1}, Options)[0].startswith("unknown key 'computed'")
+    assert "computed" not in unstructure(Options())
 
 
 def test_long_values_are_shortened(table):
