@@ -55,13 +55,13 @@ def test_the_shipped_recipes_are_mutated_in_at_least_500_ways():
 @needs_cli
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_every_mutation_of_a_shipped_recipe_is_refused_by_name(path, tmp_path):
-    from dit_toolkit.cli import main
+    from dit_toolkit.cli import cli
 
     wrong = tmp_path / "recipe.toml"
     assert of(path)
     for mutation in of(path):
         wrong.write_text(tomli_w.dumps(mutation.table))
-        result = CliRunner().invoke(main, ["check", str(wrong)])
+        result = CliRunner().invoke(cli, ["check", str(wrong)])
         assert result.exit_code == 2, (mutation.name, result.output)
         assert mutation.key in result.output, (mutation.name, result.output)
         assert "Traceback" not in result.output, mutation.name
