@@ -26,6 +26,7 @@ from dit_toolkit.components import (
 
 COUNT = [ge(1), le(2**31)]
 SEED = [ge(0), lt(2**63)]
+LABELS: Callable[[Any, Any, Any], None] = deep_iterable([ge(0), le(10_000_000)])
 
 
 def _default(family: str, kind: str) -> Callable[[], Any]:
@@ -89,7 +90,7 @@ class Sample:
     num_samples: int = field(default=1_000, validator=COUNT)
     batch_size: int = field(default=100, validator=[ge(1), le(1_048_576)])
     """Images per process and call of the sampler."""
-    labels: list[int] | None = field(default=None, validator=optional(deep_iterable([ge(0), le(10_000_000)])))
+    labels: list[int] | None = field(default=None, validator=optional(LABELS))
     """Classes to draw, in turn; all of them, balanced, unless given."""
     seed: int = field(default=0, validator=SEED)
     weights: Literal["ema", "raw"] = "ema"

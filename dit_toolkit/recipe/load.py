@@ -1,0 +1,227 @@
+"""Recipes from TOML files: defaults < `extends` < the file < `--set`, four layers and no more.
+
+Tables are merged key by key, lists are replaced, and a layer that names another `kind` replaces the whole table.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import tomli
+import tomli_w
+
+from dit_toolkit import registry
+from dit_toolkit.errors import PluginError, RecipeError
+from dit_toolkit.recipe.schema import Recipe
+from dit_toolkit.recipe.sizes import sizes
+from dit_toolkit.recipe.structure import structure, unstructure
+from dit_toolkit.recipe.text import key_text, one_line, quote, show
+
+Table = dict[str, Any]
+
+LARGEST_FILE = 1_000_000
+"""Bytes; a recipe has a few thousand."""
+DEEPEST = 32
+"""Levels of tables and lists; a recipe has about five."""
+
+
+def load_recipe(path: str | Path, *, set: Sequence[str] = (), plugins: Sequence[str | Path] = ()) -> Recipe:
+    """Load and check a recipe; nothing here imports torch.
+
+    Args:
+        path: the TOML file.
+        set: `a.b=VALUE` each, with a TOML value; a bare word is a string.
+        plugins: .py files to load first, before those that the recipe names.
+
+    Raises:
+        RecipeError: every fault of the recipe, each with its TOML path, or the file that cannot be read.
+        PluginError: a file of `plugins` cannot be loaded.
+    """
+    _load_files(plugins)
+    table = override(read(path), set)
+    lines: list[str] = []
+    named = table.get("plugins")
+    for index, name in enumerate(named if isinstance(named, list) else ()):
+        try:
+            if isinstance(name, str):
+                registry.active().load_file(Path(path).parent / name)
+        except PluginError as error:
+            lines.append(f"plugins[{index}]: {one_line(error)}")
+    try:
+        recipe = structure(table)
+        sizes(recipe)
+    except RecipeError as error:
+        raise RecipeError(*lines, *error.lines) from None
+    if lines:
+        raise RecipeError(*lines)
+    return recipe
+
+
+def read_resolved(path: str | Path, *, plugins: Sequence[str | Path] = ()) -> Recipe:
+    """Read the recipe stored in a run. It loads no code: .py files only if `plugins` repeats them.
+
+    Raises:
+        RecipeError: as `load_recipe`, and which plugin files the recipe would need.
+        PluginError: a file of `plugins` cannot be loaded.
+    """
+    _load_files(plugins)
+    table = _parse(Path(path))
+    try:
+        recipe = structure(table)
+        sizes(recipe)
+    except RecipeError as error:
+        named = table.get("plugins")
+        if not isinstance(named, list) or not named:
+            raise
+        allow = " ".join(f"--plugin {name}" for name in named)
+        note = f"note: the plugin files of a stored recipe are not loaded unasked; allow it with {allow}"
+        raise RecipeError(*error.lines, note) from None
+    return recipe
+
+
+def apply(recipe: Recipe, set: Sequence[str], *, at: str = "") -> Recipe:
+    """Change a recipe by settings such as `sampler.num_steps=20`, relative to the table `at`.
+
+    Raises:
+        RecipeError: every fault of the changed recipe.
+    """
+    changed = structure(override(unstructure(recipe), [f"{at}.{text}" if at else text for text in set]))
+    sizes(changed)
+    return changed
+
+
+def dumps(recipe: Recipe) -> str:
+    """Write the resolved recipe as TOML: every default, in the order of the schema."""
+    return tomli_w.dumps(unstructure(recipe))
+
+
+def override(table: Table, set: Sequence[str]) -> Table:
+    """Merge `a.b=VALUE` settings into a table as one layer; RecipeError for what is no setting or meets no table."""
+    layer: Table = {}
+    for text in set:
+        setting = _setting(text)
+        _refuse_deep(setting)
+        _refuse_non_tables(merge(table, layer), setting, text)
+        layer = merge(layer, setting)
+    return merge(table, layer)
+
+
+def merge(base: Table, layer: Table) -> Table:
+    """Put one layer over another; neither is changed."""
+    merged = dict(base)
+    for key, value in layer.items():
+        old = base.get(key)
+        if isinstance(old, dict) and isinstance(value, dict) and not _other_kind(old, value):
+            merged[key] = merge(old, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def read(path: str | Path) -> Table:
+    """Read a recipe file over the ones it extends, unchecked; `plugins` stays relative to this file.
+
+    Raises:
+        RecipeError: a file is missing, unreadable, no TOML, or extends itself.
+    """
+    try:
+        return _read(Path(path), ())
+    except RecursionError:
+        raise RecipeError(f"{path}: nested too deeply") from None
+
+
+def _read(path: Path, above: tuple[Path, ...]) -> Table:
+    here = _resolve(path)
+    if here in above:
+        chain = " -> ".join(file.name for file in (*above, path))
+        raise RecipeError(f"extends: {path} extends itself: {chain}")
+    table = _parse(path)
+    if "extends" not in table:
+        return table
+    name = table.pop("extends")
+    if not isinstance(name, str) or not name:
+        raise RecipeError(f"extends: expected the path of a recipe, got {show(name)}, in {path}")
+    base = _read(path.parent / name, (*above, here))
+    if isinstance(base.get("plugins"), list):
+        folder = os.path.relpath((path.parent / name).parent, path.parent)
+        base["plugins"] = [os.path.normpath(Path(folder, file)) for file in map(str, base["plugins"])]
+    return merge(base, table)
+
+
+def _resolve(path: Path) -> Path:
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a name no system allows
+        raise RecipeError(f"{quote(str(path))}: cannot be read: {one_line(error)}") from None
+
+
+def _parse(path: Path) -> Table:
+    try:
+        with path.open("rb") as file:
+            data = file.read(LARGEST_FILE + 1)
+        if len(data) > LARGEST_FILE:
+            raise RecipeError(f"{path}: larger than {LARGEST_FILE:,} bytes; this is no recipe")
+        table = tomli.loads(data.decode())
+        _refuse_deep(table)
+        return table
+    except FileNotFoundError:
+        raise RecipeError(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise RecipeError(f"{path}: is a folder, not a recipe file") from None
+    except OSError as error:
+        raise RecipeError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise RecipeError(f"{path}: not UTF-8 text (at line {line})") from None
+    except ValueError as error:  # TOMLDecodeError, or a number too long for Python
+        raise RecipeError(f"{path}: {one_line(error)}") from None
+    except RecursionError:
+        raise RecipeError(f"{path}: nested too deeply") from None
+
+
+def _refuse_deep(value: object, path: tuple[str, ...] = ()) -> None:
+    if len(path) > DEEPEST:
+        raise RecipeError(f"{'.'.join(path[:4])}...: nested more than {DEEPEST} levels deep")
+    if isinstance(value, dict):
+        for key, item in value.items():
+            _refuse_deep(item, (*path, key_text(key)))
+    elif isinstance(value, list):
+        for item in value:
+            _refuse_deep(item, (*path, "[...]"))
+
+
+def _setting(text: str) -> Table:
+    """`a.b=2` as the table {a: {b: 2}}; a value that is no TOML is a string."""
+    key, equals, value = text.partition("=")
+    bare = key.strip()
+    try:
+        if not equals or not bare or bare[0] in "#[" or "\n" in bare:
+            raise ValueError
+        try:
+            return tomli.loads(f"{bare} = {value}")
+        except ValueError:
+            return tomli.loads(f"{bare} = {json.dumps(value, ensure_ascii=False)}")
+    except (ValueError, RecursionError):
+        raise RecipeError(f"--set {quote(text)}: expected KEY=VALUE, such as train.max_steps=1000") from None
+
+
+def _refuse_non_tables(table: Mapping[str, Any], setting: Mapping[str, Any], text: str, path: str = "") -> None:
+    for key, value in setting.items():
+        old, place = table.get(key), path + key_text(key)
+        if isinstance(value, dict) and isinstance(old, dict):
+            _refuse_non_tables(old, value, text, f"{place}.")
+        elif isinstance(value, dict) and old is not None:
+            raise RecipeError.of([(place, f"expected a table for --set {quote(text)}, got {show(old)}")])
+
+
+def _other_kind(old: Table, new: Table) -> bool:
+    return "kind" in old and "kind" in new and old["kind"] != new["kind"]
+
+
+def _load_files(plugins: Sequence[str | Path]) -> None:
+    for file in plugins:
+        registry.active().load_file(file)
