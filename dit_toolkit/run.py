@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import resource
+import shutil
 import subprocess
 import sys
 import time
@@ -59,8 +60,9 @@ def run(
             _claim(folder, recipe, files)
         distributed.barrier()
         if "train" in stages:
-            if _steps_done(folder) >= recipe.train.max_steps:
-                log(f"{folder}: already trained for {recipe.train.max_steps} steps")
+            done = distributed.broadcast(_steps_done(folder) if distributed.rank() == 0 else 0)
+            if done >= recipe.train.max_steps:
+                log(f"{folder}: already trained for {done} steps")
             else:
                 train(recipe, folder, files=files)
         if "sample" in stages or "evaluate" in stages:
@@ -128,10 +130,12 @@ def _claim(folder: Path, recipe: Recipe, files: dict[str, str]) -> None:
         kept = 1
         while (folder / f"recipe-{kept}.toml").exists():
             kept += 1
-        stored.rename(folder / f"recipe-{kept}.toml")
+        shutil.copy2(stored, folder / f"recipe-{kept}.toml")
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in files.items():
-        (folder / name).write_text(text)
+        temporary = folder / f".{name}"
+        temporary.write_text(text)
+        temporary.replace(folder / name)
 
 
 def _changes(old: dict[str, Any], new: dict[str, Any], path: str = "") -> list[str]:
@@ -149,8 +153,9 @@ def _changes(old: dict[str, Any], new: dict[str, Any], path: str = "") -> list[s
 
 
 def _steps_done(folder: Path) -> int:
-    found = checkpoint.checkpoints(folder / "checkpoints")
-    return int(found[-1].name.removeprefix("step-")) if found else 0
+    """Step of the newest checkpoint that holds."""
+    found = checkpoint.newest(folder / "checkpoints")
+    return checkpoint.read_manifest(found)["step"] if found else 0
 
 
 def _sample_and_evaluate(recipe: Recipe, folder: Path, *, draw: bool, judge: bool) -> None:
@@ -195,6 +200,7 @@ def _report(recipe: Recipe, folder: Path, files: dict[str, str]) -> None:
     places = sorted((folder / "samples").glob("step-*"), key=lambda p: p.stat().st_mtime)
     place = places[-1] if places else None
     evaluation = place / "evaluation.json" if place else None
+    steps = [int(p.name.removeprefix("step-")) for p in checkpoint.checkpoints(folder / "checkpoints")] or [0]
     with torch.device("meta"):
         parameters = count_parameters(build_model(recipe))
     macs, size = sum(flops.macs(recipe).values()), sizes(recipe)
@@ -206,7 +212,7 @@ def _report(recipe: Recipe, folder: Path, files: dict[str, str]) -> None:
             "parameters": f"{parameters:,}",
             "forward pass of one image": f"{macs / 1e9:.3g} GMACs ({2 * macs / 1e9:.3g} GFLOPs)",
             "tokens": f"{size.tokens} ({size.grid[0]} x {size.grid[1]})",
-            "steps": f"{_steps_done(folder):,} of {recipe.train.max_steps:,}",
+            "steps": f"{steps[-1]:,} of {recipe.train.max_steps:,}",
         },
         metrics_jsonl=folder / "metrics.jsonl",
         grid=place / "grid.png" if place and (place / "grid.png").exists() else None,
