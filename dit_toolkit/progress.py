@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
     from rich.progress import TaskID
+
+T = TypeVar("T")
 
 INTERVAL = 10.0
 """Least seconds between two plain lines."""
@@ -54,6 +56,14 @@ def progress(description: str, total: int, *, start: int = 0) -> Iterator[Progre
             yield lines
         finally:
             lines.finish()
+
+
+def track(items: Sequence[T], description: str) -> Iterator[T]:
+    """Go through `items`, showing how far it is."""
+    with progress(description, len(items)) as bar:
+        for item in items:
+            yield item
+            bar.advance()
 
 
 class _Silent:

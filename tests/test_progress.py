@@ -5,7 +5,7 @@ import io
 import pytest
 
 from dit_toolkit import progress as module
-from dit_toolkit.progress import log, progress, warn
+from dit_toolkit.progress import log, progress, track, warn
 
 
 class Terminal(io.StringIO):
@@ -81,3 +81,8 @@ def test_messages(capsys):
     log("text")
     warn("careful")
     assert capsys.readouterr().err == "text\nwarning: careful\n"
+
+
+def test_track(clock, capsys):
+    assert list(track("ab", "letters")) == ["a", "b"]
+    assert [line.split(",")[0] for line in capsys.readouterr().err.splitlines()] == ["letters 1/2", "letters 2/2"]
