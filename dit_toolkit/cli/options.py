@@ -38,7 +38,7 @@ def plugin_options(command: F) -> F:
     return file(block(command))
 
 
-def load(recipe: Path, changes: Sequence[str], files: Sequence[Path], blocked: Iterable[str]) -> Recipe:
+def load_with_options(recipe: Path, changes: Sequence[str], files: Sequence[Path], blocked: Iterable[str]) -> Recipe:
     """Load a recipe with the options of a command; plugins that failed become warnings."""
     from dit_toolkit import registry
     from dit_toolkit.recipe.load import load_recipe

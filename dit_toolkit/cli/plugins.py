@@ -26,8 +26,8 @@ def plugins(ctx: click.Context, as_json: bool) -> None:
         rows = [["plugin", "distribution", "version", "status", "offers"]]
         for plugin in found:
             kinds = [f"{family}: {', '.join(offered)}" for family, offered in plugin["families"].items()]
-            offers = kinds or [plugin["reason"]]
-            rows.append([plugin["name"], plugin["distribution"], plugin["version"], plugin["status"], offers[0]])
-            rows += [["", "", "", "", line] for line in offers[1:]]
+            first, *others = [*filter(None, [plugin["reason"]]), *kinds] or [""]
+            rows.append([plugin["name"], plugin["distribution"], plugin["version"], plugin["status"], first])
+            rows += [["", "", "", "", line] for line in others]
         emit(table(rows))
     ctx.exit(1 if any(plugin["status"] == "failed" for plugin in found) else 0)

@@ -9,7 +9,14 @@ from typing import Any
 import click
 
 from dit_toolkit import launch
-from dit_toolkit.cli.options import json_option, load, plugin_options, procs_option, recipe_argument, set_option
+from dit_toolkit.cli.options import (
+    json_option,
+    load_with_options,
+    plugin_options,
+    procs_option,
+    recipe_argument,
+    set_option,
+)
 from dit_toolkit.cli.shell import emit, emit_json, table
 
 TRAINING = 3
@@ -24,7 +31,7 @@ def show(recipe: Path, changes: Sequence[str], files: Sequence[Path], blocked: S
     """Print RECIPE with every default."""
     from dit_toolkit.recipe.load import dumps
 
-    emit(dumps(load(recipe, changes, files, blocked)).rstrip("\n"))
+    emit(dumps(load_with_options(recipe, changes, files, blocked)).rstrip("\n"))
 
 
 @click.command()
@@ -48,7 +55,7 @@ def check(
     from dit_toolkit.flops import macs, memory
     from dit_toolkit.recipe.sizes import sizes
 
-    loaded = load(recipe, changes, files, blocked)
+    loaded = load_with_options(recipe, changes, files, blocked)
     size, parts = sizes(loaded), macs(loaded)
 
     import torch
@@ -61,6 +68,7 @@ def check(
     trainable = sum(parameter.numel() for parameter in parameters if parameter.requires_grad)
     world = launch.world().size if launch.launched() else launch.processes(procs)
     precision = loaded.train.precision
+    stages = memory(trainable, world=world, precision=precision)
     found = {
         "image": list(size.image),
         "latent": list(size.latent),
@@ -71,9 +79,7 @@ def check(
         "memory": {
             "processes": world,
             "precision": precision,
-            "bytes": {
-                f"zero-{stage}": value for stage, value in memory(trainable, world=world, precision=precision).items()
-            },
+            "bytes": {f"zero-{stage}": value for stage, value in stages.items()},
         },
     }
     found["flops"] = {part: 2 * count for part, count in found["macs"].items()}
@@ -90,15 +96,23 @@ def _text(found: dict[str, Any]) -> str:
     ]
     names = {"forward": "one forward pass", "training": "training on one image"}
     costs = [
-        [names.get(part, part).replace("_", " "), f"{count / 1e9:,.3f}", f"{found['flops'][part] / 1e9:,.3f}"]
+        [names.get(part, part).replace("_", " "), _amount(count / 1e9), _amount(found["flops"][part] / 1e9)]
         for part, count in found["macs"].items()
     ]
     state = found["memory"]
-    stages = [[stage.replace("zero-", "ZeRO "), f"{value / 2**30:,.3f}"] for stage, value in state["bytes"].items()]
+    stages = [[stage.replace("zero-", "ZeRO "), _amount(value / 2**30)] for stage, value in state["bytes"].items()]
     header = f"model state on each of {state['processes']} process(es), {state['precision']}"
     return "\n\n".join(
-        [table(facts), table([["for one image", "GMACs", "GFLOPs"], *costs]), table([[header, "GiB"], *stages])]
+        [
+            table(facts),
+            table([["for one image", "GMACs", "GFLOPs"], *costs], numbers=True),
+            table([[header, "GiB"], *stages], numbers=True),
+        ]
     )
+
+
+def _amount(number: float) -> str:
+    return f"{number:,.3f}" if number >= 1 else f"{number:.3g}"
 
 
 def _by(shape: Sequence[int]) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from dit_toolkit import launch
-from dit_toolkit.cli.options import NEW, load, plugin_options, procs_option, recipe_argument, set_option
+from dit_toolkit.cli.options import NEW, load_with_options, plugin_options, procs_option, recipe_argument, set_option
 from dit_toolkit.progress import warn
 
 STAGES = ("train", "sample", "evaluate")
@@ -39,7 +39,8 @@ def run(
     Goes on from the last checkpoint of the run folder. Starts one process per visible GPU, or --procs of them; under
     torchrun, deepspeed or srun it is one of theirs.
     """
-    loaded = load(recipe, changes, files, blocked)  # before any process is started: its faults are said once
+    # Before any process is started, so that faults are said once.
+    loaded = load_with_options(recipe, changes, files, blocked)
     if not launch.launched():
         count = launch.processes(procs)
         if count > 1:

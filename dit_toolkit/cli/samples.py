@@ -14,7 +14,7 @@ from dit_toolkit.cli.options import (
     NEW,
     PATH,
     json_option,
-    load,
+    load_with_options,
     plugin_options,
     refuse_existing,
     set_option,
@@ -87,7 +87,7 @@ def evaluate(
 
     SAMPLES is an .npz file, with its labels in the .json file beside it.
     """
-    loaded = load(recipe, changes, files, blocked)
+    loaded = load_with_options(recipe, changes, files, blocked)
 
     import numpy as np
 

@@ -96,20 +96,13 @@ def emit_json(value: object) -> None:
     emit(json.dumps(value, indent=2))
 
 
-def table(rows: Sequence[Sequence[str]]) -> str:
-    """Lay out rows in columns: the first to the left, numbers to the right."""
+def table(rows: Sequence[Sequence[str]], *, numbers: bool = False) -> str:
+    """Lay out rows in columns, to the left; with `numbers` all but the first column to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    columns = list(zip(*rows, strict=True))
-    right = [index > 0 and all(map(_is_number, column[1:])) for index, column in enumerate(columns)]
-    lines = (
-        "  ".join(
-            cell.rjust(width) if number else cell.ljust(width)
-            for cell, width, number in zip(row, widths, right, strict=True)
-        )
-        for row in rows
-    )
-    return "\n".join(line.rstrip() for line in lines)
-
-
-def _is_number(text: str) -> bool:
-    return text.replace(",", "").replace(".", "").isdecimal() or not text
+    lines = []
+    for first, *rest in rows:
+        cells = [
+            cell.rjust(width) if numbers else cell.ljust(width) for cell, width in zip(rest, widths[1:], strict=True)
+        ]
+        lines.append("  ".join([first.ljust(widths[0]), *cells]).rstrip())
+    return "\n".join(lines)

@@ -45,8 +45,8 @@ def test_sample_as_the_recipe_says(invoke, model, tmp_path):
 
 
 def test_options_are_settings_of_the_recipe(invoke, model, tmp_path):
-    words = "--num-samples 4 --labels 2,7 --seed 3 --weights raw --set sampler.num_steps=20".split()
-    result = invoke("sample", tmp_path, "--out", tmp_path / "x.npz", *words)
+    words = ["--num-samples", "4", "--labels", "2,7", "--seed", "3", "--weights", "raw"]
+    result = invoke("sample", tmp_path, "--out", tmp_path / "x.npz", *words, "--set", "sampler.num_steps=20")
     assert result.exit_code == 0, result.output
     settings = ["sampler.num_steps=20", "num_samples=4", "labels=[2,7]", "seed=3", "weights=raw"]
     assert ("apply", settings, "sample") in model

@@ -140,5 +140,6 @@ finally:
 
 
 def test_table():
-    rows = [["name", "GMACs", "note"], ["attention", "1.5", "x"], ["mlp", "1,000.25", "yes"]]
-    assert table(rows) == "name          GMACs  note\nattention       1.5  x\nmlp        1,000.25  yes"
+    rows = [["name", "GMACs"], ["attention", "1.5"], ["mlp", "1,000.25"]]
+    assert table(rows) == "name       GMACs\nattention  1.5\nmlp        1,000.25"
+    assert table(rows, numbers=True) == "name          GMACs\nattention       1.5\nmlp        1,000.25"
