@@ -22,8 +22,10 @@ from typing import NamedTuple
 from dit_toolkit.errors import DitToolkitError, Interrupted
 from dit_toolkit.progress import log
 
+PATIENCE = 1.0
+"""Seconds in which the processes beside one that failed may end by themselves; they may have the same error to tell."""
 GRACE = 8.0
-"""Seconds between SIGTERM and SIGKILL for the processes beside one that died."""
+"""Seconds between SIGTERM and SIGKILL for those that did not."""
 SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGUSR1") if hasattr(signal, name)]
 _PDEATHSIG = 1
 
@@ -77,9 +79,9 @@ def gpus() -> int:
 def spawn(n: int, argv: Sequence[str], *, program: Sequence[str] = (sys.executable, "-m", "dit_toolkit")) -> int:
     """Run n copies of `program argv` as ranks 0 to n - 1 until all have ended; return the exit code of the whole.
 
-    SIGTERM, SIGINT and SIGUSR1 are passed on. When a process fails, the others get SIGTERM and, GRACE seconds later,
-    SIGKILL. The code is that of the first failure; 3 (stopped, resumable) is no failure and ends nobody. The
-    processes never outlive this one (Linux).
+    SIGTERM, SIGINT and SIGUSR1 are passed on. When a process fails, the others get SIGTERM after PATIENCE seconds
+    and SIGKILL another GRACE seconds later. The code is that of the first failure; 3 (stopped, resumable) is no
+    failure and ends nobody. The processes never outlive this one (Linux).
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     shared = {
@@ -105,35 +107,31 @@ def spawn(n: int, argv: Sequence[str], *, program: Sequence[str] = (sys.executab
                 )
             return _wait(children, received)
         finally:
+            _send(signal.SIGKILL, children)
             for child in children:
-                _kill(child)
+                child.wait()
 
 
 def _wait(children: Sequence[subprocess.Popen[bytes]], received: list[int]) -> int:
-    orderly = {None, 0, Interrupted.exit_code}
-    failure: int | None = None
-    deadline = float("inf")
-    while None in [child.poll() for child in children]:
+    failure = 0
+    steps: list[tuple[float, int]] = []
+    while True:
+        running = None in [child.poll() for child in children]
+        failed = [
+            rank for rank, child in enumerate(children) if child.returncode not in (None, 0, Interrupted.exit_code)
+        ]
+        if failed and not failure:
+            # Losing a peer ends in code 1, so that another code is nearer to the cause.
+            failure = _report(min(failed, key=lambda rank: children[rank].returncode == 1), children)
+            now = time.monotonic()
+            steps = [(now + PATIENCE, signal.SIGTERM), (now + PATIENCE + GRACE, signal.SIGKILL)]
+        if not running:
+            return failure or max(child.returncode for child in children)
+        if steps and time.monotonic() > steps[0][0]:
+            received.append(steps.pop(0)[1])
         while received:
-            number = received.pop(0)
-            for child in children:
-                child.send_signal(number)
-        failed = [rank for rank, child in enumerate(children) if child.returncode not in orderly]
-        if failed and failure is None:
-            failure = _report(failed[0], children)
-            deadline = time.monotonic() + GRACE
-            for child in children:
-                child.terminate()
-        if time.monotonic() > deadline:
-            for child in children:
-                _kill(child)
+            _send(received.pop(0), children)
         time.sleep(0.05)
-    if failure is not None:
-        return failure
-    for rank, child in enumerate(children):
-        if child.returncode not in orderly:
-            return _report(rank, children)
-    return max(child.returncode for child in children)
 
 
 def _report(rank: int, children: Sequence[subprocess.Popen[bytes]]) -> int:
@@ -146,10 +144,9 @@ def _report(rank: int, children: Sequence[subprocess.Popen[bytes]]) -> int:
     return 128 - code
 
 
-def _kill(child: subprocess.Popen[bytes]) -> None:
-    if child.poll() is None:
-        os.killpg(child.pid, signal.SIGKILL)
-        child.wait()
+def _send(number: int, children: Sequence[subprocess.Popen[bytes]]) -> None:
+    for child in children:
+        child.send_signal(number)  # does nothing for one that has ended
 
 
 @contextmanager

@@ -161,6 +161,18 @@ def test_stopped_and_resumable_stays_3_and_ends_nobody():
     assert spawn(2, [], program=python(script)) == 3
 
 
+def test_the_others_may_tell_their_error_first(capfd):
+    script = """
+import os, signal, sys, time
+if os.environ["RANK"] == "1":
+    sys.exit(2)
+time.sleep(0.5)
+sys.exit("told")
+"""
+    assert spawn(2, [], program=python(script)) == 2
+    assert capfd.readouterr().err == "told\n"
+
+
 def test_a_killed_process_is_named(capfd):
     script = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
     assert spawn(1, [], program=python(script)) == 128 + 9

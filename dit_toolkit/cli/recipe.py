@@ -69,20 +69,21 @@ def check(
     world = launch.world().size if launch.launched() else launch.processes(procs)
     precision = loaded.train.precision
     stages = memory(trainable, world=world, precision=precision)
+    costs = {**parts, "forward": sum(parts.values()), "training": TRAINING * sum(parts.values())}
     found = {
         "image": list(size.image),
         "latent": list(size.latent),
         "grid": list(size.grid),
         "tokens": size.tokens,
         "parameters": {"total": total, "trainable": trainable},
-        "macs": {**parts, "forward": sum(parts.values()), "training": TRAINING * sum(parts.values())},
+        "macs": costs,
+        "flops": {part: 2 * count for part, count in costs.items()},
         "memory": {
             "processes": world,
             "precision": precision,
             "bytes": {f"zero-{stage}": value for stage, value in stages.items()},
         },
     }
-    found["flops"] = {part: 2 * count for part, count in found["macs"].items()}
     emit_json(found) if as_json else emit(_text(found))
 
 

@@ -63,7 +63,7 @@ def report(error: BaseException) -> int:
         mark = "" if isinstance(error, Interrupted) else "error: "
         for line in [*(mark + line for line in lines), *hint]:
             click.echo(line, err=True)
-    elif not isinstance(error, RecipeError | Interrupted | click.ClickException):
+    elif not isinstance(error, RecipeError | Interrupted | click.ClickException | click.Abort):
         click.echo(f"error: [rank {os.environ['RANK']}] {lines[0]}", err=True)
     return code
 
