@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from dit_toolkit.recipe.sizes import sizes
+
 if TYPE_CHECKING:
     from dit_toolkit.recipe.schema import Recipe
 
@@ -22,8 +24,6 @@ def macs(recipe: Recipe) -> dict[str, int]:
     L (12 T D^2 + 2 T^2 D + 6 D^2) + T p^2 C D + (256 D + D^2) + 2 D^2 + T D p^2 C_out,
     which meets the Gflops of Peebles & Xie 2023 (arXiv 2212.09748, table 4) within 0.01 or 0.02 %.
     """
-    from dit_toolkit.recipe.sizes import sizes
-
     model, size = recipe.model, sizes(recipe)
     width = model.hidden_size
     parts = {"conditioning": FREQUENCIES * width + width**2}

@@ -38,20 +38,23 @@ def warn(text: str) -> None:
 class Progress(Protocol):
     """What `progress` hands out."""
 
-    def advance(self, n: int = 1, **fields: object) -> None:
-        """Count n more items as done and show `fields` (`loss=0.17`) beside them."""
+    def advance(self, n: int = 1) -> None:
+        """Count n more items as done."""
+
+    def show(self, **fields: object) -> None:
+        """Show values (`loss=0.17`) beside the count, from the next `advance` on."""
 
 
 @contextmanager
-def progress(description: str, total: int, *, start: int = 0) -> Iterator[Progress]:
-    """Show how far a loop of `total` items is, and how long the rest takes; `start` items were done before."""
+def progress(description: str, total: int, *, done: int = 0) -> Iterator[Progress]:
+    """Show how far a loop of `total` items is, and how long the rest takes; `done` items were done before."""
     if not is_main():
         yield _Silent()
     elif sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
-        with _bar(description, total, start) as bar:
+        with _bar(description, total, done) as bar:
             yield bar
     else:
-        lines = _Lines(description, total, start)
+        lines = _Lines(description, total, done)
         try:
             yield lines
         finally:
@@ -67,20 +70,25 @@ def track(items: Sequence[T], description: str) -> Iterator[T]:
 
 
 class _Silent:
-    def advance(self, n: int = 1, **fields: object) -> None:
+    def advance(self, n: int = 1) -> None:
+        pass
+
+    def show(self, **fields: object) -> None:
         pass
 
 
 class _Lines:
-    def __init__(self, description: str, total: int, start: int) -> None:
-        self.description, self.total, self.start, self.done = description, total, start, start
+    def __init__(self, description: str, total: int, done: int) -> None:
+        self.description, self.total, self.start, self.done = description, total, done, done
         self.began = time.monotonic()
-        self.written_at, self.written = -INTERVAL + self.began, start
+        self.written_at, self.written = self.began - INTERVAL, done
         self.fields: dict[str, object] = {}
 
-    def advance(self, n: int = 1, **fields: object) -> None:
-        self.done += n
+    def show(self, **fields: object) -> None:
         self.fields.update(fields)
+
+    def advance(self, n: int = 1) -> None:
+        self.done += n
         if time.monotonic() - self.written_at >= INTERVAL:
             self._write()
 
@@ -99,7 +107,7 @@ class _Lines:
 
 
 @contextmanager
-def _bar(description: str, total: int, start: int) -> Iterator[Progress]:
+def _bar(description: str, total: int, done: int) -> Iterator[Progress]:
     from rich import progress as rich_progress
     from rich.console import Console
 
@@ -114,7 +122,7 @@ def _bar(description: str, total: int, start: int) -> Iterator[Progress]:
         console=Console(stderr=True),
         redirect_stdout=sys.stdout.isatty(),
     )
-    task = bar.add_task(description, total=total, completed=start, shown="")
+    task = bar.add_task(description, total=total, completed=done, shown="")
 
     with bar:
         yield _Bar(bar, task)
@@ -125,8 +133,10 @@ class _Bar:
         self.bar, self.task = bar, task
         self.fields: dict[str, object] = {}
 
-    def advance(self, n: int = 1, **fields: object) -> None:
+    def show(self, **fields: object) -> None:
         self.fields.update(fields)
+
+    def advance(self, n: int = 1) -> None:
         self.bar.update(self.task, advance=n, shown=" ".join(_shown(self.fields)))
 
 

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from dit_toolkit import flops
 from dit_toolkit.flops import macs, memory
 
 SIZES = {"S": (12, 384), "B": (12, 768), "L": (24, 1024), "XL": (28, 1152), "2B": (30, 2048)}
@@ -59,8 +60,7 @@ def fake_components(patch_size: int):
 def recipe(monkeypatch):
     """A maker of the parts of a recipe that the costs depend on."""
     found = {}
-    module = SimpleNamespace(sizes=lambda _: found["sizes"])
-    monkeypatch.setitem(__import__("sys").modules, "dit_toolkit.recipe.sizes", module)
+    monkeypatch.setattr(flops, "sizes", lambda _: found["sizes"])
 
     def make(name: str, side: int, components=fake_components):
         size, patch = name.split("/")

@@ -25,7 +25,8 @@ def test_plain_lines_are_the_first_the_last_and_one_every_ten_seconds(clock, cap
     with progress("train", 100) as bar:
         for _ in range(100):
             clock[0] += 0.5
-            bar.advance(loss=0.123456)
+            bar.show(loss=0.123456)
+            bar.advance()
     out, err = capsys.readouterr()
     assert out == ""
     lines = err.splitlines()
@@ -35,7 +36,7 @@ def test_plain_lines_are_the_first_the_last_and_one_every_ten_seconds(clock, cap
 
 
 def test_what_was_done_before_does_not_count_for_the_rest(clock, capsys):
-    with progress("train", 100, start=90) as bar:
+    with progress("train", 100, done=90) as bar:
         clock[0] += 10
         bar.advance(5)
     assert capsys.readouterr().err == "train 95/100, 0:10 elapsed, 0:10 left\n"
@@ -59,9 +60,11 @@ def test_a_bar_on_a_terminal(monkeypatch):
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "120")
     with progress("train", 3) as bar:
-        bar.advance(2, loss=0.5, images=64)
+        bar.show(loss=0.5, images=64)
+        bar.advance(2)
         log("saved")
-        bar.advance(lr=1e-4)
+        bar.show(lr=1e-4)
+        bar.advance()
     shown = terminal.getvalue()
     assert "3/3" in shown
     assert "loss 0.5 images 64 lr 0.0001" in shown
@@ -71,6 +74,7 @@ def test_a_bar_on_a_terminal(monkeypatch):
 def test_other_ranks_are_silent(monkeypatch, capsys):
     monkeypatch.setenv("RANK", "1")
     with progress("train", 3) as bar:
+        bar.show(loss=0.5)
         bar.advance()
     log("text")
     warn("text")

@@ -61,11 +61,12 @@ def check(
     import torch
 
     from dit_toolkit.build import build_model
+    from dit_toolkit.nn.dit import count_parameters
 
     with torch.device("meta"):
-        parameters = list(build_model(loaded).parameters())
-    total = sum(parameter.numel() for parameter in parameters)
-    trainable = sum(parameter.numel() for parameter in parameters if parameter.requires_grad)
+        model = build_model(loaded)
+    total = count_parameters(model)
+    trainable = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     world = launch.world().size if launch.launched() else launch.processes(procs)
     precision = loaded.train.precision
     stages = memory(trainable, world=world, precision=precision)

@@ -48,7 +48,9 @@ def run(
     elif procs not in (None, launch.world().size):
         warn(f"--procs {procs} does nothing: the launcher started {launch.world().size}")
 
+    from dit_toolkit import distributed
     from dit_toolkit.run import run as run_recipe
 
     wanted = [stage for stage in STAGES if stage in stages or not stages]
-    run_recipe(loaded, source=recipe, out=out, stages=wanted, fresh=fresh)
+    run_recipe(loaded, name=recipe.stem, out=out, stages=wanted, fresh=fresh)
+    distributed.finish()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -30,7 +30,7 @@ from dit_toolkit.progress import is_main, track
 @click.option("--out", type=NEW, required=True, metavar="FILE.npz", help="File to write.")
 @click.option("--labels", metavar="2,7", help="Classes to draw, in turn.")
 @click.option("--seed", type=int, help="Image i depends on the seed and i alone.")
-@click.option("--weights", type=click.Choice(["ema", "raw"]), default="ema", help="Moving average, or last weights.")
+@click.option("--weights", type=click.Choice(["ema", "raw"]), help="Averaged or raw weights.")
 @set_option("sampler.num_steps=20")
 @click.option("--plugin", "files", multiple=True, type=FILE, help="Load a plugin from a .py file.")
 def sample(
@@ -39,7 +39,7 @@ def sample(
     out: Path,
     labels: str | None,
     seed: int | None,
-    weights: str,
+    weights: Literal["ema", "raw"] | None,
     changes: Sequence[str],
     files: Sequence[Path],
 ) -> None:
@@ -52,20 +52,16 @@ def sample(
     for path in (out, out.with_suffix(".json")):
         refuse_existing(path)
 
-    import attrs
-
-    from dit_toolkit import registry
+    from dit_toolkit import stop
     from dit_toolkit.recipe.load import apply
-    from dit_toolkit.sample import load, sample_to_file
+    from dit_toolkit.sampling import load, sample_to_file
 
-    for file in files:
-        registry.active().load_file(file)
-    given = {"num_samples": num_samples, "labels": labels and f"[{labels}]", "seed": seed, "weights": weights}
+    given = {"num_samples": num_samples, "labels": labels and f"[{labels}]", "seed": seed}
     settings = [*changes, *(f"{key}={value}" for key, value in given.items() if value is not None)]
-    model = load(run, weights=weights)
-    model = attrs.evolve(model, recipe=apply(model.recipe, settings, at="sample"))
-    wanted = model.recipe.sample
-    sample_to_file(model, out, num_samples=wanted.num_samples, labels=wanted.labels, seed=wanted.seed)
+    trained = load(run, weights=weights, plugins=[str(file) for file in files])
+    trained = trained.with_sample(apply(trained.recipe, settings, at="sample").sample)
+    with stop.listening():
+        sample_to_file(trained, out)
     emit(str(out))
 
 
@@ -91,13 +87,13 @@ def evaluate(
 
     import numpy as np
 
-    from dit_toolkit.evaluate import evaluate, table
+    from dit_toolkit.evaluation import evaluate, table
     from dit_toolkit.images import read_npz
 
     labels = np.asarray(_sidecar(samples)["labels"], dtype=np.int64)
     results = evaluate(read_npz(samples), labels, loaded, progress=track)
     if as_json:
-        emit_json(results.to_dict())
+        emit_json(results.as_dict())
     elif is_main():
         from rich.console import Console
 

@@ -49,7 +49,8 @@ class TensorBoard(Tracker):
         """Record the values of one step."""
         writer = self._writer(step)
         for name, value in values.items():
-            writer.add_scalar(name, value, step)
+            if name != "step":
+                writer.add_scalar(name, value, step)
 
     def images(self, step: int, name: str, path: Path) -> None:
         """Record a picture."""

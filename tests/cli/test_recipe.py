@@ -23,6 +23,7 @@ def costs(recipe, fake):
     fake("recipe.sizes", sizes=lambda _: sizes)
     fake("flops", macs=lambda _: GMACS, memory=lambda p, *, world, precision: {0: p * 2**30, 1: p * 2**30 // world})
     fake("build", build_model=build_model)
+    fake("nn.dit", count_parameters=lambda model: sum(parameter.numel() for parameter in model.parameters()))
     return recipe
 
 

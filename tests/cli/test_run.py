@@ -9,6 +9,7 @@ from dit_toolkit import launch
 def ran(fake, calls):
     """Fake of the run itself."""
     fake("run", run=lambda recipe, **options: calls.append(("run", options)))
+    fake("distributed", finish=lambda: calls.append("finish"))
     return calls
 
 
@@ -21,15 +22,16 @@ def test_options_reach_the_run(invoke, recipe, ran, tmp_path):
     assert ran == [
         ("block", "old"),
         ("load_recipe", recipe, ("seed=1", "model.depth=2"), (plugin,)),
-        ("run", {"source": recipe, "out": tmp_path / "here", "stages": ["train", "sample"], "fresh": True}),
+        ("run", {"name": "recipe", "out": tmp_path / "here", "stages": ["train", "sample"], "fresh": True}),
+        "finish",
     ]
     assert "warning: plugin x not loaded" in result.stderr
 
 
 def test_every_stage_unless_asked(invoke, recipe, ran):
     invoke("run", recipe)
-    expected = {"source": recipe, "out": None, "stages": ["train", "sample", "evaluate"], "fresh": False}
-    assert ran[-1] == ("run", expected)
+    expected = {"name": "recipe", "out": None, "stages": ["train", "sample", "evaluate"], "fresh": False}
+    assert ran[-2:] == [("run", expected), "finish"]
 
 
 def test_more_processes_get_the_same_words(invoke, recipe, ran, monkeypatch):
@@ -47,4 +49,4 @@ def test_one_of_a_launchers_processes_starts_none(invoke, recipe, ran, monkeypat
     monkeypatch.setattr(launch, "spawn", None)
     assert "--procs" not in invoke("run", recipe, "--procs", "2").stderr
     assert "--procs 4 does nothing: the launcher started 2" in invoke("run", recipe, "--procs", "4").stderr
-    assert ran[-1][0] == "run"
+    assert ran[-2][0] == "run"

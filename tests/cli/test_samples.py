@@ -3,36 +3,24 @@ from __future__ import annotations
 import json
 from types import SimpleNamespace
 
-import attrs
 import numpy as np
 import pytest
 from PIL import Image
 
 
-@attrs.frozen
-class Model:
-    recipe: object
-
-
 @pytest.fixture
 def model(recipe, fake, calls):
     """Fakes of loading a run, of changing its recipe and of sampling from it."""
-    stored = SimpleNamespace(sample=SimpleNamespace(num_samples=1000, labels=None, seed=0))
 
-    def apply(recipe, set, at):
-        calls.append(("apply", set, at))
-        changed = SimpleNamespace(sample=SimpleNamespace(num_samples=4, labels=[2, 7], seed=3))
-        return changed if len(set) > 1 else recipe
+    def load(path, *, weights, plugins):
+        calls.append(("load", path, weights, plugins))
+        return SimpleNamespace(recipe="stored", with_sample=lambda settings: settings)
 
-    def load(path, weights):
-        calls.append(("load", path, weights))
-        return Model(stored)
-
-    def sample_to_file(model, out, **options):
-        calls.append(("sample", out, options))
+    def apply(recipe, settings, *, at):
+        return SimpleNamespace(sample=(recipe, tuple(settings), at))
 
     fake("recipe.load", apply=apply)
-    fake("sample", load=load, sample_to_file=sample_to_file)
+    fake("sampling", load=load, sample_to_file=lambda trained, out: calls.append(("sample", trained, out)))
     return calls
 
 
@@ -40,18 +28,16 @@ def test_sample_as_the_recipe_says(invoke, model, tmp_path):
     out = tmp_path / "x.npz"
     result = invoke("sample", tmp_path, "--out", out)
     assert (result.exit_code, result.stdout) == (0, f"{out}\n"), result.output
-    assert ("load", tmp_path, "ema") in model
-    assert model[-1] == ("sample", out, {"num_samples": 1000, "labels": None, "seed": 0})
+    assert model == [("load", tmp_path, None, []), ("sample", ("stored", (), "sample"), out)]
 
 
-def test_options_are_settings_of_the_recipe(invoke, model, tmp_path):
-    words = ["--num-samples", "4", "--labels", "2,7", "--seed", "3", "--weights", "raw"]
+def test_options_are_settings_of_the_recipe(invoke, model, recipe, tmp_path):
+    words = ["--num-samples", "4", "--labels", "2,7", "--seed", "3", "--weights", "raw", "--plugin", recipe]
     result = invoke("sample", tmp_path, "--out", tmp_path / "x.npz", *words, "--set", "sampler.num_steps=20")
     assert result.exit_code == 0, result.output
-    settings = ["sampler.num_steps=20", "num_samples=4", "labels=[2,7]", "seed=3", "weights=raw"]
-    assert ("apply", settings, "sample") in model
-    assert ("load", tmp_path, "raw") in model
-    assert model[-1][2] == {"num_samples": 4, "labels": [2, 7], "seed": 3}
+    settings = ("sampler.num_steps=20", "num_samples=4", "labels=[2,7]", "seed=3")
+    assert model[0] == ("load", tmp_path, "raw", [str(recipe)])
+    assert model[1][1] == ("stored", settings, "sample")
 
 
 @pytest.mark.parametrize("name", ["x.npz", "x.json"])
@@ -85,9 +71,9 @@ def samples(tmp_path, recipe, fake):
 
     def evaluate(images, labels, recipe, *, progress):
         list(progress(["metric"], "evaluating"))
-        return SimpleNamespace(to_dict=lambda: {"labels": labels.tolist(), "count": len(images)})
+        return SimpleNamespace(as_dict=lambda: {"labels": labels.tolist(), "count": len(images)})
 
-    fake("evaluate", evaluate=evaluate, table=lambda results: f"{results.to_dict()['count']} samples")
+    fake("evaluation", evaluate=evaluate, table=lambda results: f"{results.as_dict()['count']} samples")
     return path
 
 

@@ -19,12 +19,13 @@ def test_a_row_per_step(tmp_path):
     assert lines(tmp_path) == ["step,loss,lr", "100,0.5,0.0001", "200,0.25,0.0001"]
 
 
-def test_a_resumed_run_appends(tmp_path):
-    for step in (100, 200):
+def test_a_resumed_run_goes_on_and_does_some_steps_again(tmp_path):
+    for steps, loss in (((100, 200, 300), 0.5), ((200, 300, 400), 0.25)):
         tracker = CSV()
         tracker.start(tmp_path, {})
-        tracker.log(step, {"loss": 0.5})
-    assert lines(tmp_path) == ["step,loss", "100,0.5", "200,0.5"]
+        for step in steps:
+            tracker.log(step, {"loss": loss})
+    assert lines(tmp_path) == ["step,loss", "100,0.5", "200,0.25", "300,0.25", "400,0.25"]
 
 
 def test_new_names_become_new_columns(tmp_path):
@@ -37,12 +38,12 @@ def test_new_names_become_new_columns(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.csv"]
 
 
-def test_a_row_torn_by_a_kill_does_not_spoil_the_next(tmp_path):
+def test_a_row_torn_by_a_kill_is_left_out(tmp_path):
     (tmp_path / "metrics.csv").write_text("step,loss\n100,0.5\n200,0.")
     tracker = CSV()
     tracker.start(tmp_path, {})
-    tracker.log(200, {"loss": 0.25})
-    assert lines(tmp_path)[-2:] == ["200,0.", "200,0.25"]
+    tracker.log(300, {"loss": 0.25})
+    assert lines(tmp_path) == ["step,loss", "100,0.5", "300,0.25"]
 
 
 def test_a_target_that_cannot_be_written(tmp_path):

@@ -27,13 +27,14 @@ def read(folder):
 def test_scalars_pictures_and_the_recipe(tmp_path):
     Image.fromarray(np.zeros((4, 6, 3), np.uint8)).save(tmp_path / "grid.png")
     tracker = start(tmp_path)
-    tracker.log(100, {"loss": 0.5})
+    tracker.log(100, {"step": 100, "loss": 0.5})
     tracker.log(200, {"loss": 0.25})
     tracker.images(200, "samples", tmp_path / "grid.png")
     tracker.close()
     events = read(tmp_path)
     assert [(event.step, event.value) for event in events.Scalars("loss")] == [(100, 0.5), (200, 0.25)]
     assert [(event.height, event.width) for event in events.Images("samples")] == [(4, 6)]
+    assert events.Tags()["scalars"] == ["loss"]
     assert "recipe/text_summary" in events.Tags()["tensors"]
 
 
