@@ -1,0 +1,33 @@
+"""The command line: one file per group of commands, each a thin layer over a function of the package.
+
+Nothing here imports torch before a command needs it. Results go to stdout, everything else to stderr.
+"""
+
+from __future__ import annotations
+
+import click
+
+from dit_toolkit import __version__, launch
+from dit_toolkit.cli.plugins import plugins
+from dit_toolkit.cli.recipe import check, show
+from dit_toolkit.cli.run import run
+from dit_toolkit.cli.samples import evaluate, grid, sample
+from dit_toolkit.cli.shell import Shell, emit
+
+
+@click.group(cls=Shell, invoke_without_command=True)
+@click.version_option(__version__, message="%(prog)s %(version)s")
+@click.pass_context
+def cli(ctx: click.Context) -> None:
+    """Train, sample and evaluate Diffusion Transformers from one recipe.
+
+    Exit codes: 0 done, 1 unexpected, 2 bad recipe or input, 3 stopped and resumable, 4 non-finite training,
+    5 storage, 6 plugin, 130 interrupted.
+    """
+    launch.world()
+    if ctx.invoked_subcommand is None:
+        emit(ctx.get_help())
+
+
+for command in (run, check, show, sample, evaluate, grid, plugins):
+    cli.add_command(command)

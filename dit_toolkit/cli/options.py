@@ -1,0 +1,60 @@
+"""Arguments and options that several commands share, and the loading of a recipe with them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from dit_toolkit.errors import DataError
+from dit_toolkit.progress import warn
+
+if TYPE_CHECKING:
+    from dit_toolkit.recipe.schema import Recipe
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+PATH = click.Path(exists=True, path_type=Path)
+NEW = click.Path(path_type=Path)
+
+recipe_argument = click.argument("recipe", type=FILE)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+procs_option = click.option("--procs", type=click.IntRange(1), metavar="N", help="Processes; one per GPU unless given.")
+
+
+def set_option(example: str) -> Callable[[F], F]:
+    """Make --set, with an example in its help."""
+    text = f"Change an option; the value is TOML. Example: {example}"
+    return click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help=text)
+
+
+def plugin_options(command: F) -> F:
+    """Add --plugin and --no-plugin."""
+    file = click.option("--plugin", "files", multiple=True, type=FILE, help="Load a plugin from a .py file.")
+    block = click.option("--no-plugin", "blocked", multiple=True, metavar="NAME", help="Leave an installed plugin out.")
+    return file(block(command))
+
+
+def load_with_options(recipe: Path, changes: Sequence[str], files: Sequence[Path], blocked: Iterable[str]) -> Recipe:
+    """Load a recipe with the options of a command; plugins that failed become warnings."""
+    from dit_toolkit import registry
+    from dit_toolkit.recipe.load import load_recipe
+
+    for name in blocked:
+        registry.active().block(name)
+    try:
+        return load_recipe(recipe, set=changes, plugins=files)
+    finally:
+        for line in registry.active().warnings():
+            warn(line)
+
+
+def refuse_existing(path: Path) -> None:
+    """Raise DataError for an output that is there already, or whose folder is not."""
+    if path.exists():
+        raise DataError(f"{path}: exists already; give another name or remove it")
+    if not path.parent.is_dir():
+        raise DataError(f"{path}: there is no folder {path.parent}")

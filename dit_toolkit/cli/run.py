@@ -1,0 +1,56 @@
+"""`run`: everything a recipe asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from dit_toolkit import launch
+from dit_toolkit.cli.options import NEW, load_with_options, plugin_options, procs_option, recipe_argument, set_option
+from dit_toolkit.progress import warn
+
+STAGES = ("train", "sample", "evaluate")
+
+
+@click.command()
+@recipe_argument
+@set_option("model.depth=2")
+@plugin_options
+@click.option("--out", type=NEW, metavar="DIR", help="Run folder; runs/<name of the recipe> unless given.")
+@procs_option
+@click.option("--stage", "stages", multiple=True, type=click.Choice(STAGES), help="Do only this; may be repeated.")
+@click.option("--fresh", is_flag=True, help="Start over in a new folder instead of going on.")
+@click.pass_context
+def run(
+    ctx: click.Context,
+    recipe: Path,
+    changes: Sequence[str],
+    files: Sequence[Path],
+    blocked: Sequence[str],
+    out: Path | None,
+    procs: int | None,
+    stages: Sequence[str],
+    fresh: bool,
+) -> None:
+    """Train, sample and evaluate what RECIPE describes.
+
+    Goes on from the last checkpoint of the run folder. Starts one process per visible GPU, or --procs of them; under
+    torchrun, deepspeed or srun it is one of theirs.
+    """
+    # Before any process is started, so that faults are said once.
+    loaded = load_with_options(recipe, changes, files, blocked)
+    if not launch.launched():
+        count = launch.processes(procs)
+        if count > 1:
+            ctx.exit(launch.spawn(count, ctx.obj))
+    elif procs not in (None, launch.world().size):
+        warn(f"--procs {procs} does nothing: the launcher started {launch.world().size}")
+
+    from dit_toolkit import distributed
+    from dit_toolkit.run import run as run_recipe
+
+    wanted = [stage for stage in STAGES if stage in stages or not stages]
+    run_recipe(loaded, name=recipe.stem, out=out, stages=wanted, fresh=fresh)
+    distributed.finish()

@@ -1,0 +1,227 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from dit_toolkit import launch
+from dit_toolkit.errors import DitToolkitError
+from dit_toolkit.launch import World, first_host, processes, spawn, world
+
+VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT", "OMP_NUM_THREADS")
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch):
+    """No launcher's variables, and whatever is set goes away again."""
+    for name in list(os.environ):
+        if name in VARIABLES or name.startswith("SLURM_"):
+            monkeypatch.delenv(name)
+    for name in VARIABLES:
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+
+
+def python(script: str) -> tuple[str, ...]:
+    return (sys.executable, "-c", script)
+
+
+def test_a_world_of_one():
+    assert world() == World(0, 0, 1)
+    assert not launch.launched()
+
+
+def test_torchrun(monkeypatch):
+    for name, value in {"RANK": "5", "LOCAL_RANK": "1", "WORLD_SIZE": "8"}.items():
+        monkeypatch.setenv(name, value)
+    assert world() == World(5, 1, 8)
+    assert launch.launched()
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"RANK": "0"}, "RANK is set but WORLD_SIZE is not"),
+        ({"RANK": "x", "WORLD_SIZE": "2"}, "RANK is 'x', not a whole number"),
+        ({"RANK": "2", "WORLD_SIZE": "2"}, r"RANK \(2\) is not below WORLD_SIZE \(2\)"),
+    ],
+)
+def test_variables_that_do_not_fit(monkeypatch, variables, message):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(DitToolkitError, match=message):
+        world()
+
+
+SLURM = {
+    "SLURM_PROCID": "3",
+    "SLURM_NTASKS": "4",
+    "SLURM_LOCALID": "1",
+    "SLURM_JOB_ID": "123456",
+    "SLURM_STEP_ID": "0",
+    "SLURM_JOB_NODELIST": "node[03-04]",
+}
+
+
+def test_slurm(monkeypatch):
+    for name, value in SLURM.items():
+        monkeypatch.setenv(name, value)
+    assert world() == World(3, 1, 4)
+    assert world() == World(3, 1, 4)
+    assert os.environ["MASTER_ADDR"] == "node03"
+    assert 15_000 <= int(os.environ["MASTER_PORT"]) < 30_000
+
+
+@pytest.mark.parametrize("change", [{"SLURM_STEP_ID": None}, {"SLURM_NTASKS": "1", "SLURM_PROCID": "0"}])
+def test_a_batch_script_and_a_step_of_one_task_are_no_world(monkeypatch, change):
+    for name, value in {**SLURM, **change}.items():
+        if value is not None:
+            monkeypatch.setenv(name, value)
+    assert world() == World(0, 0, 1)
+    assert "RANK" not in os.environ
+
+
+@pytest.mark.parametrize(
+    ("hosts", "first"),
+    [
+        ("node1", "node1"),
+        ("node[1-4,7]", "node1"),
+        ("node[001-004],other", "node001"),
+        ("a,b", "a"),
+        ("rack[2-3]n[5,7].cluster,x", "rack2n5.cluster"),
+        ("", ""),
+    ],
+)
+def test_first_host(hosts, first):
+    assert first_host(hosts) == first
+
+
+def test_processes(monkeypatch):
+    monkeypatch.setattr(launch, "gpus", lambda: 4)
+    assert processes() == 4
+    assert processes(2) == 2
+    monkeypatch.setattr(launch, "gpus", lambda: 0)
+    assert processes() == 1
+
+
+@pytest.mark.parametrize("visible", ["", "-1"])
+def test_hidden_gpus_do_not_count(monkeypatch, visible):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert launch.gpus() == 0
+
+
+def test_the_variables_of_the_processes(capfd):
+    script = (
+        f"import os; print(*(os.environ[name] for name in {[*VARIABLES[:4], 'OMP_NUM_THREADS', 'LOCAL_WORLD_SIZE']}))"
+    )
+    assert spawn(2, [], program=python(script)) == 0
+    lines = sorted(capfd.readouterr().out.splitlines())
+    threads = max(1, len(os.sched_getaffinity(0)) // 2)
+    assert lines == [f"{rank} 2 {rank} 127.0.0.1 {threads} 2" for rank in (0, 1)]
+
+
+def test_given_threads_are_kept(monkeypatch, capfd):
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    assert spawn(1, [], program=python("import os; print(os.environ['OMP_NUM_THREADS'])")) == 0
+    assert capfd.readouterr().out == "7\n"
+
+
+def test_a_process_that_fails_ends_the_others():
+    began = time.monotonic()
+    assert (
+        spawn(2, [], program=python("import os, time; os._exit(4) if os.environ['RANK'] == '1' else time.sleep(60)"))
+        == 4
+    )
+    assert time.monotonic() - began < 10
+
+
+def test_a_deaf_process_is_killed(monkeypatch):
+    monkeypatch.setattr(launch, "GRACE", 0.5)
+    script = """
+import os, signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+if os.environ["RANK"] == "0":
+    time.sleep(0.5)
+    raise SystemExit(5)
+time.sleep(60)
+"""
+    began = time.monotonic()
+    assert spawn(2, [], program=python(script)) == 5
+    assert time.monotonic() - began < 10
+
+
+def test_stopped_and_resumable_stays_3_and_ends_nobody():
+    script = "import os, sys, time; time.sleep(float(os.environ['RANK'])); sys.exit(3)"
+    assert spawn(2, [], program=python(script)) == 3
+
+
+def test_the_others_may_tell_their_error_first(capfd):
+    script = """
+import os, signal, sys, time
+if os.environ["RANK"] == "1":
+    sys.exit(2)
+time.sleep(0.5)
+sys.exit("told")
+"""
+    assert spawn(2, [], program=python(script)) == 2
+    assert capfd.readouterr().err == "told\n"
+
+
+def test_a_killed_process_is_named(capfd):
+    script = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+    assert spawn(1, [], program=python(script)) == 128 + 9
+    assert "error: process 0 of 1 was ended by SIGKILL (out of memory?)" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGUSR1"])
+def test_signals_are_passed_on(tmp_path, name):
+    script = f"""
+import os, signal, sys, time
+from pathlib import Path
+signal.signal(signal.{name}, lambda *_: sys.exit(3))
+Path({str(tmp_path)!r}, os.environ["RANK"]).touch()
+time.sleep(60)
+"""
+
+    def send() -> None:
+        while len(list(tmp_path.iterdir())) < 2:
+            time.sleep(0.02)
+        os.kill(os.getpid(), getattr(signal, name))
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    before = signal.getsignal(getattr(signal, name))
+    assert spawn(2, [], program=python(script)) == 3
+    sender.join()
+    assert signal.getsignal(getattr(signal, name)) == before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's parent-death signal is Linux only")
+def test_the_processes_do_not_outlive_their_parent(tmp_path):
+    child = f"import os, time; open({str(tmp_path)!r} + '/' + str(os.getpid()), 'w').close(); time.sleep(60)"
+    parent = subprocess.Popen(python(f"from dit_toolkit.launch import spawn; spawn(2, [], program={python(child)!r})"))
+    while len(list(tmp_path.iterdir())) < 2:
+        time.sleep(0.02)
+    pids = [int(path.name) for path in tmp_path.iterdir()]
+    parent.kill()
+    parent.wait()
+    deadline = time.monotonic() + 10
+    while any(_runs(pid) for pid in pids) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(_runs(pid) for pid in pids)
+
+
+def _runs(pid: int) -> bool:
+    stat = Path(f"/proc/{pid}/stat")
+    return stat.exists() and stat.read_text().rsplit(")", 1)[1].split()[0] != "Z"
+
+
+def test_importing_the_launcher_does_not_import_torch():
+    script = "import sys, dit_toolkit.launch as launch; launch.processes(2); print('torch' in sys.modules)"
+    assert subprocess.run(python(script), capture_output=True, text=True, check=True).stdout == "False\n"
