@@ -273,7 +273,8 @@ class RealImages(NamedTuple):
 class Metric(Component):
     """A number that says how good a set of images is."""
 
-    higher_is_better: ClassVar[bool]
+    higher_is_better: ClassVar[bool | None]
+    """None where neither is: the best value is the floor."""
     unit: ClassVar[str] = ""
     floor: ClassVar[Literal["heldout", "train"]] = "heldout"
     """Which real images give the value that perfect samples would have."""

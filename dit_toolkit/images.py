@@ -1,0 +1,227 @@
+"""Images as arrays uint8 (N, H, W, 3): from a sampler's floats, to and from .npz files, folders and labelled grids."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import zipfile
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from dit_toolkit.errors import DataError, StorageError
+
+MEMBER = "arr_0.npy"
+CELL = 96
+"""Largest side of a small image in a grid, in pixels, after upscaling by a whole factor."""
+MARGIN = 12
+TALLEST = 30_000
+"""Height in pixels at which a grid of many classes starts to shrink its images; PNG viewers give up not far above."""
+
+
+def to_uint8(x: Any) -> np.ndarray:
+    """Turn x (N, C, H, W) in [-1, 1], an array or CPU tensor, into uint8 (N, H, W, 3): clamp(127.5 x + 128), truncated.
+
+    One channel is repeated to three. This is the rounding of ADM and DiT (guided-diffusion, `image_sample.py`).
+
+    Raises:
+        ValueError: x has another rank, or channels other than 1 and 3.
+        DataError: x holds NaN.
+    """
+    x = np.asarray(x, dtype=np.float32)
+    if x.ndim != 4 or x.shape[1] not in (1, 3):
+        raise ValueError(f"images must be (N, 1 or 3, H, W); seen {x.shape}")
+    broken = int(np.isnan(x).any(axis=(1, 2, 3)).sum())
+    if broken:
+        raise DataError(f"{broken} of {len(x)} images hold NaN")
+    pixels = np.clip(x * np.float32(127.5) + np.float32(128), 0, 255).astype(np.uint8)  # (N, C, H, W)
+    return np.ascontiguousarray(np.broadcast_to(pixels.transpose(0, 2, 3, 1), (len(x), *x.shape[2:], 3)))
+
+
+class NpzWriter:
+    """Streams exactly `count` images uint8 of `shape` (H, W, 3) into the array `arr_0` of a new .npz file.
+
+    Used in a `with` block: nothing is at `path` before its end, and nothing stays behind after an error. Equal images
+    give equal files, byte for byte.
+
+    Raises:
+        DataError: `path` exists, or the number of images written is not `count`.
+        StorageError: the disk is full or not writable.
+    """
+
+    def __init__(self, path: Path | str, count: int, shape: tuple[int, int, int]) -> None:
+        self.path, self.count, self.shape, self.written = Path(path), count, shape, 0
+        self._refuse_existing()
+        self._temporary = self.path.with_name(f".{self.path.name}.{secrets.token_hex(4)}.tmp")
+        try:
+            self._file = self._temporary.open("xb")
+        except OSError as error:
+            raise StorageError(f"{self.path}: cannot be written ({error.strerror})") from error
+        self._zip = zipfile.ZipFile(self._file, "w", zipfile.ZIP_STORED)
+        self._member = self._zip.open(zipfile.ZipInfo(MEMBER), "w", force_zip64=True)
+        header = {"descr": "|u1", "fortran_order": False, "shape": (count, *shape)}
+        np.lib.format.write_array_header_1_0(self._member, header)
+
+    def write(self, images: np.ndarray) -> None:
+        """Append images uint8 (N, H, W, 3)."""
+        if images.dtype != np.uint8 or images.shape[1:] != self.shape:
+            raise ValueError(f"expected uint8 (N, {_sizes(self.shape)}); seen {images.dtype} {images.shape}")
+        if self.written + len(images) > self.count:
+            raise DataError(f"{self.path}: {self.written + len(images)} images for a file of {self.count}")
+        try:
+            self._member.write(np.ascontiguousarray(images).data)
+        except OSError as error:
+            raise StorageError(f"{self.path}: cannot be written ({error.strerror})") from error
+        self.written += len(images)
+
+    def close(self) -> None:
+        """Flush to the disk and give the file its name."""
+        try:
+            if self.written != self.count:
+                raise DataError(f"{self.path}: {self.written} images were written, {self.count} were promised")
+            self._member.close()
+            self._zip.close()
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
+            self._refuse_existing()
+            self._temporary.rename(self.path)
+            _fsync_folder(self.path.parent)
+        except OSError as error:
+            raise StorageError(f"{self.path}: cannot be written ({error.strerror})") from error
+        finally:
+            self.discard()
+
+    def discard(self) -> None:
+        """Give up: remove what was written, unless it has its name already."""
+        for part in (self._member, self._zip, self._file):
+            with contextlib.suppress(OSError):
+                part.close()
+        self._temporary.unlink(missing_ok=True)
+
+    def _refuse_existing(self) -> None:
+        if self.path.exists():
+            raise DataError(f"{self.path}: exists already; give another name or remove it")
+
+    def __enter__(self) -> NpzWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self.close() if error is None else self.discard()
+
+
+def read_npz(path: Path | str) -> np.ndarray:
+    """Read the images uint8 (N, H, W, 3) of the array `arr_0`; other arrays (ADM's `mu`, `sigma`) are left alone.
+
+    Raises:
+        DataError: the file is missing, damaged or no .npz, or `arr_0` is missing, pickled or of another type or shape.
+    """
+    path = Path(path)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if MEMBER not in archive.namelist():
+                raise DataError(f"{path}: holds no array arr_0; it holds {', '.join(archive.namelist()) or 'nothing'}")
+            with archive.open(MEMBER) as member:
+                return _read_array(member, path)
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except zipfile.BadZipFile as error:
+        raise DataError(f"{path}: not an .npz file, or damaged ({error})") from error
+    except (OSError, ValueError, EOFError, zlib.error, NotImplementedError, RuntimeError, MemoryError) as error:
+        raise DataError(f"{path}: cannot be read ({error})") from error
+
+
+def _read_array(member: IO[bytes], path: Path) -> np.ndarray:
+    """Read one .npy stream, without ever unpickling."""
+    version = np.lib.format.read_magic(member)
+    read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, fortran, dtype = read_header(member)
+    if dtype.hasobject:
+        raise DataError(f"{path}: arr_0 holds pickled objects, which are never loaded; expected uint8 (N, H, W, 3)")
+    if dtype != np.uint8 or len(shape) != 4 or shape[3] != 3 or 0 in shape:
+        raise DataError(f"{path}: arr_0 is {dtype} ({_sizes(shape)}); expected uint8 (N, H, W, 3)")
+    images = np.empty(shape, np.uint8, order="F" if fortran else "C")
+    # Reading to the very end makes zipfile compare the checksum.
+    room, filled = images.reshape(-1, order="A").data, 0
+    while count := member.readinto(room[filled : filled + 2**24]):  # type: ignore[attr-defined]
+        filled += count
+    if filled != images.size or member.read(1):
+        raise DataError(f"{path}: arr_0 ({_sizes(shape)}) is not {images.size} bytes long; the file is damaged")
+    return images
+
+
+def read_folder(path: Path | str) -> np.ndarray:
+    """Read every PNG and JPEG file of a folder, in the order of their names, as uint8 (N, H, W, 3).
+
+    Raises:
+        DataError: there is no image, one is damaged, or two differ in size; the message names the files.
+    """
+    path = Path(path)
+    names = sorted(p for p in path.glob("*") if p.suffix.lower() in (".png", ".jpg", ".jpeg"))
+    if not names:
+        raise DataError(f"{path}: holds no .png or .jpg file" if path.is_dir() else f"{path}: no such folder")
+    images = []
+    for name in names:
+        try:
+            with Image.open(name) as picture:
+                images.append(np.asarray(picture.convert("RGB")))
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            raise DataError(f"{name}: not a readable image ({error})") from error
+        if images[-1].shape != images[0].shape:
+            seen, first = (f"{image.shape[1]} x {image.shape[0]}" for image in (images[-1], images[0]))
+            raise DataError(f"{name}: {seen} pixels, but {names[0].name} has {first}; all must have one size")
+    return np.stack(images)
+
+
+def grid(images: np.ndarray, labels: np.ndarray, class_names: Sequence[str], columns: int = 10) -> Image.Image:
+    """Draw one row per class that is present, its name at the left and its first `columns` images beside it.
+
+    Small images are upscaled by a whole factor; with very many classes they shrink, so that the picture can be opened.
+
+    Args:
+        images: uint8 (N, H, W, 3).
+        labels: (N,), indices into `class_names`.
+        class_names: names of all classes.
+        columns: images in a row; places without an image stay empty.
+    """
+    classes = np.unique(labels)
+    height, width = images.shape[1:3]
+    factor = max(1, CELL // max(height, width))
+    scale = min(factor, TALLEST / (len(classes) * height))
+    cell = max(8, int(width * scale)), max(8, int(height * scale))
+    gap = 1 if cell[1] < 48 else 2
+    font = ImageFont.load_default(size=min(16, max(9, cell[1] * 0.7)))
+    left = 2 * MARGIN + int(max(font.getlength(class_names[c]) for c in classes))
+    columns = min(columns, int(np.bincount(labels).max()))
+    picture = Image.new(
+        "RGB",
+        (left + columns * (cell[0] + gap) - gap + MARGIN, 2 * MARGIN + len(classes) * (cell[1] + gap) - gap),
+        "white",
+    )
+    draw = ImageDraw.Draw(picture)
+    for row, label in enumerate(classes):
+        top = MARGIN + row * (cell[1] + gap)
+        draw.text((left - MARGIN, top + cell[1] / 2), class_names[label], fill="#222222", font=font, anchor="rm")
+        for column, index in enumerate(np.flatnonzero(labels == label)[:columns]):
+            resample = Image.Resampling.NEAREST if scale >= 1 else Image.Resampling.BOX
+            tile = Image.fromarray(images[index]).resize(cell, resample)
+            picture.paste(tile, (left + column * (cell[0] + gap), top))
+    return picture
+
+
+def _sizes(shape: Sequence[int]) -> str:
+    return ", ".join(map(str, shape))
+
+
+def _fsync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

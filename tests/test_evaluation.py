@@ -1,0 +1,174 @@
+"""Floors, ceilings, settings and warnings around a recipe's metrics."""
+
+import json
+from types import SimpleNamespace
+
+import attrs
+import numpy as np
+import pytest
+from attrs import frozen
+from rich.console import Console
+
+from dit_toolkit.autoencoders.identity import Identity
+from dit_toolkit.components import Metric
+from dit_toolkit.datasets.fashion import Fashion
+from dit_toolkit.errors import DataError
+from dit_toolkit.evaluation import Results, alike, evaluate, real_images, table
+from dit_toolkit.metrics.class_accuracy import ClassAccuracy
+from dit_toolkit.metrics.fd_fashion import FDFashion
+from dit_toolkit.metrics.memorisation import Memorisation
+
+SPLITS = real_images(Fashion())
+
+
+@frozen(kw_only=True)
+class Brightness(Metric):
+    """Mean pixel, scaled."""
+
+    kind = "brightness"
+    higher_is_better = None
+    unit = "levels"
+    scale: float = 1.0
+
+    def compute(self, images, labels, real):
+        return float(images.mean()) * self.scale
+
+
+@frozen(kw_only=True)
+class Sampler:
+    kind = "half"
+    num_steps: int = 12
+
+
+def make_recipe(*metrics, **sample):
+    settings = {"weights": "ema", "cfg_scale": 2.0, "cfg_channels": None, "seed": 3, "sampler": Sampler()} | sample
+    return SimpleNamespace(
+        dataset=Fashion(),
+        autoencoder=Identity(),
+        objective=Identity(),
+        train=SimpleNamespace(max_steps=100, global_batch_size=64),
+        sample=SimpleNamespace(**settings),
+        evaluate=SimpleNamespace(metrics=list(metrics)),
+    )
+
+
+def draw(count, labels=None):
+    labels = np.arange(count) % 10 if labels is None else labels
+    chosen = alike(labels, SPLITS.train_labels)
+    return SPLITS.train[chosen], SPLITS.train_labels[chosen]
+
+
+def test_real_images_are_both_splits_whole():
+    assert SPLITS.train.shape == (8_500, 32, 32, 3)
+    assert SPLITS.heldout.shape == (1_500, 32, 32, 3)
+    assert SPLITS.heldout[..., 0].max() == 255
+    np.testing.assert_array_equal(SPLITS.heldout_labels, Fashion().open("val").labels)
+
+
+def test_three_metrics_of_training_images_are_told_apart():
+    images, labels = draw(300)
+    results = evaluate(images, labels, make_recipe(ClassAccuracy(), FDFashion(), Memorisation()))
+    accuracy, distance, copies = results.scores.values()
+    assert list(results.scores) == ["class-accuracy", "fd-fashion", "memorisation"]
+    assert accuracy.value > 0.9
+    assert accuracy.floor > 0.85
+    assert accuracy.ceiling < 0.3
+    assert distance.floor_split == "train"
+    assert distance.value == distance.floor < distance.ceiling / 10
+    assert copies.value == 0
+    assert copies.floor == pytest.approx(1, abs=0.1)
+    assert copies.ceiling > 2
+    assert results.warnings == []
+
+
+def test_results_are_json_and_come_back():
+    results = evaluate(*draw(20), make_recipe(Brightness(scale=2.0)))
+    text = json.dumps(results.as_dict(), allow_nan=False)
+    assert Results.from_dict(json.loads(text)) == results
+    assert results.settings == {
+        "num_samples": 20,
+        "classes": "balanced",
+        "weights": "ema",
+        "cfg_scale": 2.0,
+        "cfg_channels": None,
+        "sampler": {"kind": "half", "num_steps": 12},
+        "objective": {"kind": "identity"},
+        "autoencoder": {"kind": "identity"},
+        "dataset": {"kind": "fashion", "image_size": 32, "flip": False, "split_seed": 0},
+        "train_steps": 100,
+        "global_batch_size": 64,
+        "seed": 3,
+    }
+    score = results.scores["brightness"]
+    assert score.options == {"scale": 2.0}
+    assert score.ceiling == pytest.approx(255, abs=2)
+    assert (score.floor_split, score.floor_count) == ("heldout", 20)
+
+
+def test_floor_has_the_classes_of_the_samples():
+    labels = np.array([1] * 30 + [8] * 10)
+    chosen = alike(labels, SPLITS.heldout_labels)
+    assert np.bincount(SPLITS.heldout_labels[chosen]).tolist() == [0, 30, 0, 0, 0, 0, 0, 0, 10]
+    assert len(set(chosen.tolist())) == 40
+
+
+def test_floor_is_smaller_where_the_split_has_no_more():
+    images, labels = draw(2_000)
+    assert evaluate(images, labels, make_recipe(Brightness())).scores["brightness"].floor_count == 1_500
+
+
+def test_missing_classes_are_a_warning():
+    images, labels = draw(12, np.array([2, 7] * 6))
+    results = evaluate(images, labels, make_recipe(Brightness()))
+    assert results.warnings[0].startswith(
+        "8 of 10 classes have no sample (T-shirt/top, Trouser, Dress, Coat, Sandal, ...)"
+    )
+    assert results.settings["classes"] == {"2": 6, "7": 6}
+
+
+def test_unbalanced_classes_are_a_warning():
+    images, labels = draw(30, np.array([*range(10), *range(10), *[4] * 10]))
+    assert evaluate(images, labels, make_recipe(Brightness())).warnings == [
+        "classes are not balanced (2 to 12 samples each)"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "message"),
+    [
+        (np.zeros((2, 28, 28, 3), np.uint8), [0, 1], r"28, 3\); the dataset 'fashion' asks for uint8 \(N, 32, 32, 3\)"),
+        (np.zeros((2, 32, 32, 3)), [0, 1], "samples are float64"),
+        (np.zeros((0, 32, 32, 3), np.uint8), [], "samples are uint8"),
+        (np.zeros((2, 32, 32, 3), np.uint8), [0], r"2 samples, but labels of shape \(1,\)"),
+        (np.zeros((2, 32, 32, 3), np.uint8), [0, 10], "labels go from 0 to 10; 'fashion' has classes 0 to 9"),
+        (np.zeros((2, 32, 32, 3), np.uint8), [-1, 0], "labels go from -1 to 0"),
+    ],
+)  # fmt: skip
+def test_samples_that_do_not_fit_are_refused(images, labels, message):
+    with pytest.raises(DataError, match=message):
+        evaluate(images, np.array(labels), make_recipe(Brightness()))
+
+
+def test_progress_wraps_the_metrics():
+    seen = []
+
+    def track(items, description):
+        seen.append((description, len(items)))
+        return iter(items)
+
+    evaluate(*draw(10), make_recipe(Brightness()), progress=track)
+    assert seen == [("evaluating", 1)]
+
+
+def test_table_shows_values_and_directions():
+    results = evaluate(*draw(10), make_recipe(Brightness()))
+    score = attrs.evolve(results.scores["brightness"], value=0.5, higher_is_better=False, unit="")
+    results = attrs.evolve(results, scores={**results.scores, "distance": score})
+    console = Console(width=100)
+    with console.capture() as captured:
+        console.print(table(results))
+    text = captured.get()
+    assert "10 samples" in text
+    brightness, distance = (line.split("│") for line in text.splitlines() if "levels" in line or "distance" in line)
+    assert [cell.strip() for cell in brightness[1::4]] == ["brightness (levels)", "≈ floor"]
+    assert [cell.strip() for cell in distance[1:3] + distance[5:6]] == ["distance", "0.5", "↓"]
