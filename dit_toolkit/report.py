@@ -148,7 +148,9 @@ def _curve(steps: Sequence[int], values: Sequence[float], label: str) -> str:
 
 
 def figure(value: Any) -> str:
-    """Write a number for people: 1,234,567 or 0.01235; anything else as it is."""
+    """Write a number for people: 1,234,567 or 0.01235, a dash for None; anything else as it is."""
+    if value is None:
+        return "-"
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
     if isinstance(value, int) or (math.isfinite(value) and value.is_integer() and abs(value) >= 1000):

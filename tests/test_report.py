@@ -165,7 +165,7 @@ def test_files_that_cannot_be_read_or_written(tmp_path):
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(1_234_567, "1,234,567"), (0.012345678, "0.01235"), (12345.678, "12,345.7"), (4000.0, "4,000"), (None, "None"),
+    [(1_234_567, "1,234,567"), (0.012345678, "0.01235"), (12345.678, "12,345.7"), (4000.0, "4,000"), (None, "-"),
      (True, "True"), (float("nan"), "nan"), (1e-4, "0.0001"), ("as is", "as is"), (0.5, "0.5")],
 )  # fmt: skip
 def test_figures(value, text):
