@@ -36,9 +36,7 @@ def save(folder: Path, step: int, write: Callable[[Path], None], *, keep: int, i
         distributed.barrier()
         files = sorted(p for p in temporary.rglob("*") if p.is_file())
         mine = files[distributed.rank() :: distributed.size()]
-        entries = distributed.merge(
-            distributed.gather({p.relative_to(temporary).as_posix(): _seal(p) for p in mine})
-        )
+        entries = distributed.merge(distributed.gather({p.relative_to(temporary).as_posix(): _seal(p) for p in mine}))
         if distributed.rank() == 0:
             manifest = {"format": FORMAT, "step": step, "world_size": distributed.size(), **info, "files": entries}
             (temporary / "manifest.json").write_text(json.dumps(manifest, indent=1))
@@ -90,7 +88,11 @@ def read_manifest(path: Path) -> dict[str, Any]:
         manifest = json.loads((path / "manifest.json").read_text())
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path}: no readable manifest.json: {error}") from error
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT or not isinstance(manifest.get("files"), dict):
+    if (
+        not isinstance(manifest, dict)
+        or manifest.get("format") != FORMAT
+        or not isinstance(manifest.get("files"), dict)
+    ):
         raise CheckpointError(f"{path}: manifest.json is not of format {FORMAT}; made by another version?")
     return manifest
 

@@ -125,7 +125,8 @@ def _claim(folder: Path, recipe: Recipe, files: dict[str, str]) -> None:
         changes = _changes(unstructure(read_resolved(stored)), unstructure(recipe))
         if changes:
             raise CheckpointError(
-                f"{folder}: holds a run of another recipe; use --fresh for a new folder, or --out. What differs:", *changes
+                f"{folder}: holds a run of another recipe; use --fresh for a new folder, or --out. What differs:",
+                *changes,
             )
         kept = 1
         while (folder / f"recipe-{kept}.toml").exists():

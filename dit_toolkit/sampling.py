@@ -88,7 +88,10 @@ class Trained:
         except ValueError as error:
             raise RecipeError(f"sample.sampler: {error}") from None
         generator = Generator(
-            settings.seed if seed is None else seed, "sample", range(len(labels)) if index is None else index, self.device
+            settings.seed if seed is None else seed,
+            "sample",
+            range(len(labels)) if index is None else index,
+            self.device,
         )
         denoiser = self.denoiser(
             labels,
@@ -100,7 +103,11 @@ class Trained:
 
 
 def load(
-    path: str | Path, *, weights: Literal["ema", "raw"] | None = None, plugins: Sequence[str] = (), device: str | None = None
+    path: str | Path,
+    *,
+    weights: Literal["ema", "raw"] | None = None,
+    plugins: Sequence[str] = (),
+    device: str | None = None,
 ) -> Trained:
     """Load a run folder (its newest checkpoint) or one checkpoint.
 
@@ -114,7 +121,9 @@ def load(
     path, device = Path(path), device or distributed.device()
     if (path / "manifest.json").is_file():
         found: Path | None = path
-        if faults := [fault for name in ("ema.safetensors", "raw.safetensors") for fault in checkpoint.verify(path, name)]:
+        if faults := [
+            fault for name in ("ema.safetensors", "raw.safetensors") for fault in checkpoint.verify(path, name)
+        ]:
             older = [p.name for p in checkpoint.checkpoints(path.parent) if p.name < path.name]
             hint = f"; {older[-1]} beside it is the one before" if older else ""
             raise CheckpointError(f"{path} is damaged: {'; '.join(faults)}{hint}")
@@ -131,7 +140,9 @@ def load(
     if recipe.sample.precision == "bf16":
         model.bfloat16()
     model.to(device).eval().requires_grad_(False)
-    return Trained(recipe, model, recipe.autoencoder.load(device), checkpoint.read_manifest(found)["step"], kind, device)
+    return Trained(
+        recipe, model, recipe.autoencoder.load(device), checkpoint.read_manifest(found)["step"], kind, device
+    )
 
 
 def labels_of(recipe: Recipe) -> np.ndarray:

@@ -103,7 +103,9 @@ def _import(device: str) -> Any:
     logger.setLevel(logging.ERROR)
     if device == "cpu":  # Plain gloo serves, and no compiler is needed.
         ops.__compatible_ops__["deepspeed_shm_comm"] = False
-    deepspeed.init_distributed(dist_backend="gloo" if device == "cpu" else "nccl", auto_mpi_discovery=False, verbose=False)
+    deepspeed.init_distributed(
+        dist_backend="gloo" if device == "cpu" else "nccl", auto_mpi_discovery=False, verbose=False
+    )
     return deepspeed
 
 

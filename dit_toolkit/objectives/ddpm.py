@@ -161,5 +161,12 @@ class DDPM(Objective):
         q = posterior(self.schedule, t, t - 1 / self.num_timesteps)
         variance = np.concatenate([q.variance[1:2], q.variance[1:]])
         return np.stack(
-            [self.schedule.alpha(t), self.schedule.sigma(t), q.x0_factor, q.x_factor, np.log(variance), np.log(self.betas)]
+            [
+                self.schedule.alpha(t),
+                self.schedule.sigma(t),
+                q.x0_factor,
+                q.x_factor,
+                np.log(variance),
+                np.log(self.betas),
+            ]
         )

@@ -107,7 +107,9 @@ def train(recipe: Recipe, folder: Path, *, files: Mapping[str, str]) -> int:
                 )
                 saved = step
             if stopping and step < settings.max_steps:
-                raise Interrupted(f"stopped at step {saved} of {settings.max_steps}; the same command goes on from there")
+                raise Interrupted(
+                    f"stopped at step {saved} of {settings.max_steps}; the same command goes on from there"
+                )
     return step
 
 

@@ -154,7 +154,12 @@ def test_bf16_and_torchrun(folder):
     command += ["-m", "dit_toolkit", "run", "tiny.toml", "--out", "bf16", "--stage", "train"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
     done = subprocess.run(
-        [*command, "--set", "train.precision=bf16"], cwd=folder, env=environment, capture_output=True, text=True, timeout=200
+        [*command, "--set", "train.precision=bf16"],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=200,
     )
     assert done.returncode == 0, done.stderr
     for (*_, loss1, _, _), (*_, loss2, _, _) in zip(losses(folder / "fp32"), losses(folder / "bf16"), strict=True):
@@ -186,6 +191,17 @@ def test_a_damaged_checkpoint_is_named_and_passed_over(folder):
 
 
 def test_not_finite_ends_with_4_and_saves_nothing(folder):
-    broken = run(folder, "--set", "train.lr=100.0", "--set", "train.gradient_clipping=0.0", "--set", "train.max_steps=400", "--set", "train.checkpoint_every=400", code=4)
+    broken = run(
+        folder,
+        "--set",
+        "train.lr=100.0",
+        "--set",
+        "train.gradient_clipping=0.0",
+        "--set",
+        "train.max_steps=400",
+        "--set",
+        "train.checkpoint_every=400",
+        code=4,
+    )
     assert "no longer finite" in broken.stderr
     assert checkpoint.newest(folder / "run/checkpoints") is None
