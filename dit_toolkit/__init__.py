@@ -8,6 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from dit_toolkit._version import __version__
 from dit_toolkit.components import (
     Autoencoder,
     Backend,
@@ -46,9 +47,7 @@ if TYPE_CHECKING:
     from dit_toolkit.evaluation import evaluate
     from dit_toolkit.random import Generator
     from dit_toolkit.run import train
-    from dit_toolkit.sampling import Trained, load, sample
-
-__version__ = "0.1.0"
+    from dit_toolkit.sampling import Trained, load
 
 __all__ = [
     "Autoencoder",
@@ -83,13 +82,13 @@ __all__ = [
     "Tracker",
     "Train",
     "Trained",
+    "__version__",
     "build_model",
     "evaluate",
     "hookimpl",
     "load",
     "load_recipe",
     "register",
-    "sample",
     "train",
 ]
 
@@ -102,7 +101,6 @@ _LAZY = {
     "build_model": "build",
     "evaluate": "evaluation",
     "load": "sampling",
-    "sample": "sampling",
     "train": "run",
 }
 

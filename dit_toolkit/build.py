@@ -8,7 +8,7 @@ from dit_toolkit.recipe.sizes import sizes
 
 
 def build_model(recipe: Recipe) -> DiT:
-    """Build the recipe's network, `model(x, t, y) -> (N, C_out, H, W)`, with fresh weights of the global random state."""
+    """Build the recipe's network, `model(x, t, y) -> (N, C_out, H, W)`, its weights drawn from torch's random state."""
     size, model = sizes(recipe), recipe.model
     return DiT(
         input_size=size.latent[1:],

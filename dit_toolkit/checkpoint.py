@@ -60,7 +60,7 @@ def newest(folder: Path) -> Path | None:
     Raises:
         CheckpointError: there are checkpoints, and all are damaged.
     """
-    damaged = []
+    damaged: list[Path] = []
     for path in reversed(checkpoints(folder)):
         faults = verify(path)
         if not faults:

@@ -36,7 +36,7 @@ class Block(Component):
     """One transformer block, with the way in which it is conditioned on time and class."""
 
     extra_tokens: ClassVar[int] = 0
-    """Conditioning tokens (0, or 2 for [t, y]) that the model puts in front of the image tokens and drops at the end."""
+    """Conditioning tokens (0, or 2 for [t, y]) that the model puts before the image tokens and drops at the end."""
     adaptive: ClassVar[bool] = True
     """Whether the final layer is modulated by t + y too (adaLN), or has a plain LayerNorm."""
 
@@ -228,7 +228,7 @@ class Engine(ABC):
 
     @abstractmethod
     def master(self) -> list[Tensor]:
-        """The float32 master weights that this rank owns (whole, or its ZeRO shard), as tensors that may be written to."""
+        """The float32 master weights that this rank owns (whole, or its ZeRO shard), as tensors open to writing."""
 
     @abstractmethod
     def state(self) -> dict[str, Tensor]:
@@ -258,7 +258,7 @@ class Backend(Component):
         accumulation: int,
         device: str,
     ) -> Engine:
-        """Wrap a model (float32, on `device`, all ranks equal) and its optimizer; gradient_clipping 0 switches it off."""
+        """Wrap a model (float32, on `device`, equal on all ranks) and its optimizer; clipping at 0 is none."""
 
 
 class RealImages(NamedTuple):
@@ -285,7 +285,7 @@ class Metric(Component):
 
 
 class Tracker(Component):
-    """A copy of the run's numbers somewhere else; metrics.jsonl is always written. A failing tracker never stops a run."""
+    """A copy of the run's numbers elsewhere; metrics.jsonl is always written. A failing tracker never stops a run."""
 
     @abstractmethod
     def start(self, folder: Path, recipe: Mapping[str, Any]) -> None:
@@ -295,10 +295,10 @@ class Tracker(Component):
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Record the values of one step."""
 
-    def images(self, step: int, name: str, path: Path) -> None:  # noqa: B027 - optional
+    def images(self, step: int, name: str, path: Path) -> None:
         """Record a picture."""
 
-    def close(self) -> None:  # noqa: B027 - optional
+    def close(self) -> None:
         """Flush and close."""
 
 

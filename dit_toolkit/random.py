@@ -10,8 +10,11 @@ import math
 import zlib
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
+
+Indices = Tensor | np.ndarray | Sequence[int]
 
 _MASK = 0xFFFFFFFF
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
@@ -36,9 +39,7 @@ class Generator:
     Each call is the next draw; row i depends on (seed, stream, index[i], number of the draw) alone.
     """
 
-    def __init__(
-        self, seed: int, stream: str, index: Tensor | Sequence[int], device: str | torch.device = "cpu"
-    ) -> None:
+    def __init__(self, seed: int, stream: str, index: Indices, device: str | torch.device = "cpu") -> None:
         self.index = torch.as_tensor(index, dtype=torch.int64, device=device)
         self._key = (seed & _MASK, seed >> 32 & _MASK ^ zlib.crc32(stream.encode()))
         self._draw = 0

@@ -23,6 +23,7 @@ import pluggy
 from attrs import define, field, frozen
 
 from dit_toolkit import hookspecs
+from dit_toolkit._version import __version__
 from dit_toolkit.components import FAMILIES, Component, family_of
 from dit_toolkit.errors import PluginError, RecipeError
 from dit_toolkit.plugin import Provider, call_hook, check_class, hooks_of, import_file, reason, short
@@ -190,7 +191,7 @@ class Registry:
             return
         self._loaded = True
         for module in self._builtins:
-            provider = Provider("builtin", "dit-toolkit", _own_version())
+            provider = Provider("builtin", "dit-toolkit", __version__)
             self._try(module, provider, partial(importlib.import_module, module))
         for entry in importlib.metadata.entry_points(group=hookspecs.NAME) if self._discover else ():
             dist = entry.dist
@@ -248,12 +249,6 @@ class Registry:
         for plugin in self._plugins.values():
             for cls in plugin.offers.get(family, []):
                 yield plugin, cls
-
-
-def _own_version() -> str:
-    from dit_toolkit import __version__
-
-    return __version__
 
 
 _active: Registry | None = None

@@ -3,35 +3,32 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
 import resource
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from dit_toolkit import __version__, checkpoint, distributed, flops, registry, stop
+from dit_toolkit import checkpoint, distributed, flops, stop
 from dit_toolkit.build import build_model
-from dit_toolkit.components import Component
 from dit_toolkit.errors import CheckpointError
 from dit_toolkit.evaluation import evaluate, table
 from dit_toolkit.images import grid, read_npz
 from dit_toolkit.nn.dit import count_parameters
-from dit_toolkit.progress import log
+from dit_toolkit.progress import log, track
+from dit_toolkit.provenance import provenance
 from dit_toolkit.recipe.load import dumps, read_resolved
 from dit_toolkit.recipe.schema import Recipe
 from dit_toolkit.recipe.sizes import sizes
 from dit_toolkit.recipe.structure import unstructure
 from dit_toolkit.report import write_report
 from dit_toolkit.sampling import Trained, describe, load, sample_to_file
-from dit_toolkit.training.loop import split_batch, train
+from dit_toolkit.training.loop import split_batch
+from dit_toolkit.training.loop import train as train_steps
 
 STAGES = ("train", "sample", "evaluate")
 FREE = {"max_steps", "log_every", "checkpoint_every", "checkpoint_keep", "trackers"}
@@ -64,7 +61,7 @@ def run(
             if done >= recipe.train.max_steps:
                 log(f"{folder}: already trained for {done} steps")
             else:
-                train(recipe, folder, files=files)
+                train_steps(recipe, folder, files=files)
         if "sample" in stages or "evaluate" in stages:
             _sample_and_evaluate(recipe, folder, draw="sample" in stages, judge="evaluate" in stages)
         if distributed.rank() == 0:
@@ -73,35 +70,9 @@ def run(
     return folder
 
 
-def provenance(recipe: Recipe) -> dict[str, Any]:
-    """Where every component comes from, and the versions, device and commit that a run depends on."""
-    kinds = {}
-    for path, component in _components(recipe, ""):
-        origin = registry.active().provider(type(component))
-        kinds[path] = {"kind": component.kind, "distribution": origin.distribution, "version": origin.version}
-    cuda = torch.cuda.is_available()
-    return {
-        "dit_toolkit": __version__,
-        "components": kinds,
-        "versions": {package: _version(package) for package in ("torch", "deepspeed", "numpy", "attrs", "cattrs")},
-        "python": platform.python_version(),
-        "device": torch.cuda.get_device_name() if cuda else f"{platform.machine()} CPU, {os.cpu_count()} cores",
-        "processes": distributed.size(),
-        "commit": _commit(),
-    }
-
-
-def _components(value: Any, path: str) -> list[tuple[str, Component]]:
-    """All components below a value, with their TOML paths."""
-    found = [(path, value)] if isinstance(value, Component) else []
-    if isinstance(value, list):
-        children = [(f"{path}[{i}]", child) for i, child in enumerate(value)]
-    elif hasattr(type(value), "__attrs_attrs__"):
-        names = [a.name for a in type(value).__attrs_attrs__]
-        children = [(f"{path}.{n}".lstrip("."), getattr(value, n)) for n in names]
-    else:
-        return found
-    return found + [pair for child_path, child in children for pair in _components(child, child_path)]
+def train(recipe: Recipe, *, out: str | Path) -> Path:
+    """Train a recipe in the folder `out`, going on from what is there; returns the folder. See `run`."""
+    return run(recipe, name=Path(out).name, out=Path(out), stages=["train"])
 
 
 def _folder(name: str, out: Path | None, fresh: bool) -> Path:
@@ -177,7 +148,7 @@ def _sample_and_evaluate(recipe: Recipe, folder: Path, *, draw: bool, judge: boo
         grid(images, labels, names, columns=recipe.sample.grid_columns).save(place / "grid.png")
         log(f"{place / 'grid.png'} shows {recipe.sample.grid_columns} samples of each class")
     if judge and recipe.evaluate.metrics:
-        results = evaluate(images, labels, recipe)
+        results = evaluate(images, labels, recipe, progress=track)
         (place / "evaluation.json").write_text(json.dumps(results.as_dict(), indent=1))
         _print(table(results))
 
@@ -231,21 +202,3 @@ def _print(renderable: Any) -> None:
 def _peak() -> str:
     """Peak resident memory of this process."""
     return f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.2f} GB"
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
-
-
-def _commit() -> str | None:
-    """Commit of the toolkit's own source tree, if it is run from one."""
-    try:
-        result = subprocess.run(
-            ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return result.stdout.strip() or None if result.returncode == 0 else None

@@ -25,7 +25,7 @@ from dit_toolkit.errors import CheckpointError, Interrupted, RecipeError, Storag
 from dit_toolkit.images import NpzWriter, to_uint8
 from dit_toolkit.nn.dit import DiT
 from dit_toolkit.progress import progress
-from dit_toolkit.random import Generator
+from dit_toolkit.random import Generator, Indices
 from dit_toolkit.recipe.load import read_resolved
 from dit_toolkit.recipe.schema import Recipe, Sample
 from dit_toolkit.recipe.sizes import sizes
@@ -48,9 +48,7 @@ class Trained:
         """Return the same model with other settings in its recipe's [sample]."""
         return attrs.evolve(self, recipe=attrs.evolve(self.recipe, sample=settings))
 
-    def denoiser(
-        self, labels: Sequence[int] | Tensor, *, cfg_scale: float = 1.0, cfg_channels: int | None = None
-    ) -> Denoiser:
+    def denoiser(self, labels: Indices, *, cfg_scale: float = 1.0, cfg_channels: int | None = None) -> Denoiser:
         """Return the denoiser of classes (N,), guided where cfg_scale is not 1."""
         labels = torch.as_tensor(labels, dtype=torch.int64, device=self.device)
         null = self.recipe.model.num_classes
@@ -68,13 +66,13 @@ class Trained:
     @torch.inference_mode()
     def sample(
         self,
-        labels: Sequence[int] | Tensor,
+        labels: Indices,
         *,
         sampler: Sampler | None = None,
         cfg_scale: float | None = None,
         cfg_channels: int | None = None,
         seed: int | None = None,
-        index: Sequence[int] | np.ndarray | None = None,
+        index: Indices | None = None,
     ) -> Tensor:
         """Draw images (N, C, H, W) in about [-1, 1] of classes (N,); settings default to the recipe's [sample].
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @frozen(kw_only=True)
 class AdaLNZero(Block):
-    """adaLN-Zero conditioning (Peebles & Xie 2023, section 3.2): shift, scale and gate of every branch from time + class."""
+    """adaLN-Zero (Peebles & Xie 2023, section 3.2): shift, scale and gate of every branch from time + class."""
 
     kind = "adaln-zero"
     mlp_ratio: float = field(default=4.0, validator=[gt(0), le(64)])

@@ -79,7 +79,7 @@ class Posterior(NamedTuple):
 
 
 def posterior(schedule: Schedule, t: Time, s: Time) -> Posterior:
-    """The posterior of x_s for times s < t of any Gaussian path; for DDPM steps it is Ho et al. 2020, equations 6 and 7."""
+    """The posterior of x_s for s < t of any Gaussian path; for DDPM steps that of Ho et al. 2020, equations 6, 7."""
     alpha, sigma2 = schedule.alpha(t), schedule.sigma(t) ** 2
     alpha_s, sigma2_s = schedule.alpha(s), schedule.sigma(s) ** 2
     ratio = alpha / alpha_s

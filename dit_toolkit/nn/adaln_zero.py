@@ -10,7 +10,7 @@ from dit_toolkit.nn.layers import Mlp, modulate, zero_
 
 
 class AdaLNZeroBlock(nn.Module):
-    """Attention and MLP whose normalisation and residual gates are regressed from time + class; the identity at first."""
+    """Attention and MLP, their normalisation and residual gates regressed from time + class; the identity at first."""
 
     def __init__(self, hidden_size: int, num_heads: int, mlp_ratio: float) -> None:
         super().__init__()

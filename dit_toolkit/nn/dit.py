@@ -57,8 +57,9 @@ class DiT(nn.Module):
         nn.init.normal_(self.time_embed.fc2.weight, std=0.02)
         nn.init.normal_(self.label_embed.weight, std=0.02)
         for module in self.modules():
-            if module is not self and callable(getattr(module, "reset", None)):
-                module.reset()
+            reset = getattr(module, "reset", None)
+            if module is not self and callable(reset):
+                reset()
 
     def forward(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
         """Map x (N, C, H, W), network time t (N,) and labels y (N,) int64 to (N, C_out, H, W), at least float32."""

@@ -13,7 +13,7 @@ FREQUENCIES = 256
 
 
 class TimeEmbed(nn.Module):
-    """Timestep to vector: sinusoids (Vaswani et al. 2017, section 3.5, ordered [cos | sin]) -> Linear -> SiLU -> Linear."""
+    """Sinusoids of the timestep (Vaswani et al. 2017, section 3.5, ordered [cos | sin]) -> Linear -> SiLU -> Linear."""
 
     def __init__(self, hidden_size: int) -> None:
         super().__init__()
@@ -21,7 +21,7 @@ class TimeEmbed(nn.Module):
         self.fc2 = nn.Linear(hidden_size, hidden_size)
 
     def forward(self, t: Tensor) -> Tensor:
-        """Embed t (N,), whole or fractional, as (N, D); in float32 until the first layer (bf16 loses steps above 256)."""
+        """Embed t (N,), whole or fractional, as (N, D); float32 until the first layer (bf16 has no 257)."""
         half = torch.arange(FREQUENCIES // 2, dtype=torch.float32, device=t.device)
         omega = torch.exp(-math.log(10_000) / (FREQUENCIES // 2) * half)  # (128,)
         angle = t.float()[:, None] * omega  # (N, 128)

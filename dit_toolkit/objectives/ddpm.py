@@ -29,7 +29,7 @@ class DDPM(Objective):
     """
 
     kind = "ddpm"
-    num_timesteps: int = field(default=1000, validator=[ge(1), le(1_000_000)])
+    num_timesteps: int = field(default=1000, validator=[ge(2), le(1_000_000)])
     beta_schedule: Literal["linear", "squared-cosine"] = "linear"
     beta_start: float | None = field(default=None)
     """First beta of the linear schedule; 1e-4 x 1000 / num_timesteps unless given."""
@@ -58,7 +58,7 @@ class DDPM(Objective):
 
     @cached_property
     def betas(self) -> np.ndarray:
-        """(T,) float64: linear (Ho et al. 2020), or squared-cosine clipped at 0.999 (Nichol & Dhariwal 2021, eq. 17)."""
+        """(T,) float64: linear (Ho et al. 2020), or squared-cosine up to 0.999 (Nichol & Dhariwal 2021, eq. 17)."""
         if self.beta_schedule == "linear":
             return np.linspace(*self._range, self.num_timesteps)
         knots = np.cos((np.arange(self.num_timesteps + 1) / self.num_timesteps + 0.008) / 1.008 * math.pi / 2) ** 2
@@ -154,12 +154,12 @@ class DDPM(Objective):
 
     @cached_property
     def _tables(self) -> np.ndarray:
-        """(6, T): alpha, sigma; of the posterior x0 factor, x factor, log beta-tilde (the first clipped) and log beta."""
+        """(6, T): alpha, sigma; of the posterior x0 factor, x factor, log beta-tilde (the first clipped), log beta."""
         from dit_toolkit.diffusion.schedule import posterior
 
         t = np.arange(1, self.num_timesteps + 1) / self.num_timesteps
         q = posterior(self.schedule, t, t - 1 / self.num_timesteps)
-        variance = np.concatenate([q.variance[1:2], q.variance[1:]])
+        variance = np.asarray(q.variance)[[1, *range(1, self.num_timesteps)]]
         return np.stack(
             [
                 self.schedule.alpha(t),

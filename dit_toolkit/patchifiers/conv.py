@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-def _patch(_: object, attribute: Attribute, value: int | tuple[int, int]) -> None:
+def _patch(_: object, attribute: Attribute[int], value: int | tuple[int, int]) -> None:
     if not all(1 <= size <= 1024 for size in ((value,) if isinstance(value, int) else value)):
         raise ValueError(f"'{attribute.name}' must be 1 to 1024: {value}")
 

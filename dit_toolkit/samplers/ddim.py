@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
 from attrs.validators import ge, gt, le, optional
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from dit_toolkit.diffusion.denoiser import Denoiser
     from dit_toolkit.random import Generator
 
+CLIP: list[Any] = [gt(0), le(1e6)]
+
 
 @frozen(kw_only=True)
 class DDIMSampler(Sampler):
@@ -25,7 +28,7 @@ class DDIMSampler(Sampler):
     num_steps: int = field(default=50, validator=[ge(1), le(1_000_000)])
     eta: float = field(default=0.0, validator=[ge(0), le(1)])
     """Share of the DDPM noise in every step: 0 is deterministic, 1 has the variance beta-tilde."""
-    clip_x0: float | None = field(default=None, validator=optional([gt(0), le(1e6)]))
+    clip_x0: float | None = field(default=None, validator=optional(CLIP))
     """Clip predicted data to [-clip_x0, clip_x0]; 1.0 suits pixels, nothing suits latents."""
 
     def check(self, objective: Objective) -> None:
@@ -39,7 +42,7 @@ class DDIMSampler(Sampler):
         from dit_toolkit.diffusion.schedule import posterior
 
         schedule, x, times = denoiser.schedule, noise, denoiser.times(self.num_steps)
-        for t, s in zip(times, times[1:], strict=False):
+        for t, s in pairwise(times):
             prediction = denoiser(x, t)
             x0, eps = prediction.x0, prediction.eps
             if self.clip_x0 is not None:

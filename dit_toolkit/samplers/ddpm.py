@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Literal
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Literal
 
 from attrs import field, frozen
 from attrs.validators import ge, gt, le, optional
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from dit_toolkit.diffusion.denoiser import Denoiser
     from dit_toolkit.random import Generator
 
+CLIP: list[Any] = [gt(0), le(1e6)]
+
 
 @frozen(kw_only=True)
 class DDPMSampler(Sampler):
@@ -25,15 +28,15 @@ class DDPMSampler(Sampler):
     num_steps: int = field(default=250, validator=[ge(1), le(1_000_000)])
     variance: Literal["learned-range", "fixed-small", "fixed-large"] = "learned-range"
     """Of a reverse step: what the network says (Nichol & Dhariwal 2021), beta-tilde, or beta."""
-    clip_x0: float | None = field(default=None, validator=optional([gt(0), le(1e6)]))
+    clip_x0: float | None = field(default=None, validator=optional(CLIP))
     """Clip predicted data to [-clip_x0, clip_x0]; 1.0 suits pixels, nothing suits latents."""
 
     def check(self, objective: Objective) -> None:
         """Refuse a learned range without a learned variance, and more steps than were trained."""
         if self.variance == "learned-range" and not getattr(objective, "learn_sigma", False):
             raise ValueError(
-                f"variance 'learned-range' needs an objective with learn_sigma = true; {objective.kind!r} here predicts "
-                "no variance: use 'fixed-small' or 'fixed-large'"
+                f"variance 'learned-range' needs an objective with learn_sigma = true; {objective.kind!r} here "
+                "predicts no variance: use 'fixed-small' or 'fixed-large'"
             )
         objective.times(self.num_steps)
 
@@ -44,7 +47,7 @@ class DDPMSampler(Sampler):
         from dit_toolkit.diffusion.schedule import posterior
 
         x, times = noise, denoiser.times(self.num_steps)
-        for t, s in zip(times, times[1:], strict=False):
+        for t, s in pairwise(times):
             prediction = denoiser(x, t)
             x0 = prediction.x0 if self.clip_x0 is None else prediction.x0.clamp(-self.clip_x0, self.clip_x0)
             q = posterior(denoiser.schedule, t, s)

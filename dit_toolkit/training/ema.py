@@ -16,8 +16,8 @@ from dit_toolkit.errors import CheckpointError
 class EMA:
     """Exponential moving average of the float32 master weights that this rank owns, one update per optimizer step.
 
-    Kept in float32 (0.9999 in bf16 never moves: 1e-4 is below its rounding), and ramped as min(decay, (1 + n) / (10 + n))
-    so that early averages are not made of the initial weights.
+    Kept in float32 (0.9999 in bf16 never moves: 1e-4 is below its rounding), and ramped as
+    min(decay, (1 + n) / (10 + n)) so that early averages are not made of the initial weights.
     """
 
     def __init__(self, engine: Engine, decay: float) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -87,7 +86,7 @@ class Log:
                 continue
         temporary = self.path.with_suffix(".tmp")
         temporary.write_text("".join(kept))
-        os.replace(temporary, self.path)
+        temporary.replace(self.path)
 
     def _tell(self, method: str, *arguments: Any) -> None:
         """Call every tracker; one that fails is dropped with a warning and never stops the run."""

@@ -19,8 +19,6 @@ RECIPES = sorted(Path(__file__).parents[2].glob("recipes/*.toml"))
 PER_RUN = 1_500
 """Mutations tried in one run of the tests, shared by the recipes."""
 
-needs_cli = pytest.mark.skipif(importlib.util.find_spec("dit_toolkit.cli") is None, reason="no command line yet")
-
 
 def of(path: Path) -> list[Mutation]:
     """The mutations of a shipped recipe, with every default written out; another share of them for each recipe."""
@@ -46,13 +44,11 @@ def test_the_mutator_leaves_the_recipe_as_it_is(fakes):
     assert table == tomli.loads(recipe_fakes.TOML)
 
 
-@needs_cli
 def test_the_shipped_recipes_are_mutated_in_at_least_500_ways():
     assert RECIPES
     assert sum(len({mutation.name for mutation in of(path)}) for path in RECIPES) >= 500
 
 
-@needs_cli
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_every_mutation_of_a_shipped_recipe_is_refused_by_name(path, tmp_path):
     from dit_toolkit.cli import cli

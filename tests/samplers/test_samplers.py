@@ -81,9 +81,9 @@ def test_learned_range_lies_between_the_fixed_ones():
 
 
 def test_learned_range_without_a_learned_variance_is_refused():
-    with pytest.raises(ValueError, match="learned-range.*learn_sigma.*fixed-small"):
+    with pytest.raises(ValueError, match=r"learned-range.*learn_sigma.*fixed-small"):
         DDPMSampler().check(DDPM(learn_sigma=False))
-    with pytest.raises(ValueError, match="num_steps \\(50\\).*10"):
+    with pytest.raises(ValueError, match=r"num_steps \(50\).*10"):
         DDIMSampler(num_steps=50).check(DDPM(num_timesteps=10, beta_start=1e-3, beta_end=0.5))
 
 

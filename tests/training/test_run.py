@@ -65,7 +65,7 @@ def register_trackers():
 '''
 
 
-@pytest.fixture()
+@pytest.fixture
 def folder(tmp_path):
     (tmp_path / "tiny.toml").write_text(RECIPE)
     (tmp_path / "fault.py").write_text(FAULT)

@@ -1,0 +1,66 @@
+"""Where a run comes from: components, versions, device, commit."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dit_toolkit import distributed, registry
+from dit_toolkit._version import __version__
+from dit_toolkit.components import Component
+from dit_toolkit.recipe.schema import Recipe
+
+
+def provenance(recipe: Recipe) -> dict[str, Any]:
+    """Where every component comes from, and the versions, device and commit that a run depends on."""
+    kinds = {}
+    for path, component in _components(recipe, ""):
+        origin = registry.active().provider(type(component))
+        kinds[path] = {"kind": component.kind, "distribution": origin.distribution, "version": origin.version}
+    cuda = torch.cuda.is_available()
+    return {
+        "dit_toolkit": __version__,
+        "components": kinds,
+        "versions": {package: _version(package) for package in ("torch", "deepspeed", "numpy", "attrs", "cattrs")},
+        "python": platform.python_version(),
+        "device": torch.cuda.get_device_name() if cuda else f"{platform.machine()} CPU, {os.cpu_count()} cores",
+        "processes": distributed.size(),
+        "commit": _commit(),
+    }
+
+
+def _components(value: Any, path: str) -> list[tuple[str, Component]]:
+    """All components below a value, with their TOML paths."""
+    found = [(path, value)] if isinstance(value, Component) else []
+    if isinstance(value, list):
+        children = [(f"{path}[{i}]", child) for i, child in enumerate(value)]
+    elif hasattr(type(value), "__attrs_attrs__"):
+        names = [a.name for a in type(value).__attrs_attrs__]
+        children = [(f"{path}.{n}".lstrip("."), getattr(value, n)) for n in names]
+    else:
+        return found
+    return found + [pair for child_path, child in children for pair in _components(child, child_path)]
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    """Commit of the toolkit's own source tree, if it is run from one."""
+    try:
+        result = subprocess.run(
+            ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return result.stdout.strip() or None if result.returncode == 0 else None
