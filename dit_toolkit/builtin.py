@@ -38,19 +38,22 @@ def register_patchifiers() -> list[type[Patchifier]]:
 
 @hookimpl
 def register_objectives() -> list[type[Objective]]:
-    """Denoising diffusion."""
+    """Denoising diffusion and flow matching."""
     from dit_toolkit.objectives.ddpm import DDPM
+    from dit_toolkit.objectives.flow_matching import FlowMatching
 
-    return [DDPM]
+    return [DDPM, FlowMatching]
 
 
 @hookimpl
 def register_samplers() -> list[type[Sampler]]:
-    """Ancestral and implicit sampling."""
+    """Ancestral and implicit sampling; the probability-flow ODE."""
     from dit_toolkit.samplers.ddim import DDIMSampler
     from dit_toolkit.samplers.ddpm import DDPMSampler
+    from dit_toolkit.samplers.euler import Euler
+    from dit_toolkit.samplers.heun import Heun
 
-    return [DDPMSampler, DDIMSampler]
+    return [DDPMSampler, DDIMSampler, Euler, Heun]
 
 
 @hookimpl

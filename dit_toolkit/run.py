@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import tomli
 import torch
 
 from dit_toolkit import checkpoint, distributed, flops, stop
@@ -21,7 +22,7 @@ from dit_toolkit.images import grid, read_npz
 from dit_toolkit.nn.dit import count_parameters
 from dit_toolkit.progress import log, track
 from dit_toolkit.provenance import provenance
-from dit_toolkit.recipe.load import dumps, read_resolved
+from dit_toolkit.recipe.load import dumps
 from dit_toolkit.recipe.schema import Recipe
 from dit_toolkit.recipe.sizes import sizes
 from dit_toolkit.recipe.structure import unstructure
@@ -93,7 +94,7 @@ def _claim(folder: Path, recipe: Recipe, files: dict[str, str]) -> None:
     if folder.is_dir() and any(folder.iterdir()) and not stored.exists():
         raise CheckpointError(f"{folder}: is not empty and holds no run; choose another --out")
     if stored.exists() and stored.read_text() != files["recipe.toml"]:
-        changes = _changes(unstructure(read_resolved(stored)), unstructure(recipe))
+        changes = _changes(tomli.loads(stored.read_text()), unstructure(recipe))
         if changes:
             raise CheckpointError(
                 f"{folder}: holds a run of another recipe; use --fresh for a new folder, or --out. What differs:",
@@ -132,7 +133,7 @@ def _steps_done(folder: Path) -> int:
 
 def _sample_and_evaluate(recipe: Recipe, folder: Path, *, draw: bool, judge: bool) -> None:
     """Draw (or find) the samples of the newest weights with the recipe's settings, and judge them."""
-    trained = load(folder, weights=recipe.sample.weights).with_sample(recipe.sample)
+    trained = load(folder, recipe=recipe)
     place, done = distributed.broadcast(_place(folder, trained) if distributed.rank() == 0 else None)
     if not done and not draw:
         raise CheckpointError(f"{folder}: no samples with these settings; add --stage sample")
@@ -161,8 +162,7 @@ def _place(folder: Path, trained: Trained) -> tuple[Path, bool]:
         if not (place / "samples.npz").exists():
             return place, False
         facts = json.loads((place / "samples.json").read_text())
-        facts.pop("labels")
-        if facts == describe(trained):
+        if {**facts, **describe(trained)} == facts:
             return place, True
         number += 1
 

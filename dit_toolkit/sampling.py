@@ -6,6 +6,8 @@ import hashlib
 import json
 import shutil
 from collections.abc import Sequence
+from copy import deepcopy
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -44,6 +46,11 @@ class Trained:
     """"ema" or "raw"."""
     device: str
 
+    @cached_property
+    def network(self) -> DiT:
+        """The model in the precision of the recipe's [sample]."""
+        return self.model if self.recipe.sample.precision == "fp32" else deepcopy(self.model).bfloat16()
+
     def with_sample(self, settings: Sample) -> Trained:
         """Return the same model with other settings in its recipe's [sample]."""
         return attrs.evolve(self, recipe=attrs.evolve(self.recipe, sample=settings))
@@ -57,7 +64,7 @@ class Trained:
         if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) <= null:
             raise RecipeError(f"labels: must be 0 to {null - 1} ({null} is the null class)")
         return guide(
-            LabelledDenoiser(self.model, self.recipe.objective, labels),
+            LabelledDenoiser(self.network, self.recipe.objective, labels),
             null=null,
             scale=cfg_scale,
             channels=cfg_channels,
@@ -103,6 +110,7 @@ class Trained:
 def load(
     path: str | Path,
     *,
+    recipe: Recipe | None = None,
     weights: Literal["ema", "raw"] | None = None,
     plugins: Sequence[str] = (),
     device: str | None = None,
@@ -110,6 +118,7 @@ def load(
     """Load a run folder (its newest checkpoint) or one checkpoint.
 
     Args:
+        recipe: what it was trained with; the one stored with it unless given.
         weights: the averaged or the raw weights; what the recipe's [sample] says unless given.
         plugins: Python files to load first; a stored recipe never loads code by itself.
 
@@ -131,12 +140,10 @@ def load(
         raise CheckpointError(f"{path}: no such run folder or checkpoint")
     if found is None:
         raise CheckpointError(f"{path}: no checkpoint in it; train it first with `dit-toolkit run`")
-    recipe = read_resolved(found / "recipe.toml", plugins=plugins)
+    recipe = recipe or read_resolved(found / "recipe.toml", plugins=plugins)
     kind = weights or recipe.sample.weights
     model = build_model(recipe)
     model.load_state_dict(load_file(found / f"{kind}.safetensors"))
-    if recipe.sample.precision == "bf16":
-        model.bfloat16()
     model.to(device).eval().requires_grad_(False)
     return Trained(
         recipe, model, recipe.autoencoder.load(device), checkpoint.read_manifest(found)["step"], kind, device
@@ -188,7 +195,9 @@ def sample_to_file(trained: Trained, out: Path) -> np.ndarray:
             with NpzWriter(out, len(labels), (height, width, 3)) as writer:
                 for piece in pieces:
                     writer.write(piece)
-            out.with_suffix(".json").write_text(json.dumps({**facts, "labels": labels.tolist()}))
+            out.with_suffix(".json").write_text(
+                json.dumps({**facts, "class_names": list(recipe.dataset.class_names), "labels": labels.tolist()})
+            )
             images = np.concatenate(pieces)
             shutil.rmtree(parts)
         distributed.barrier()

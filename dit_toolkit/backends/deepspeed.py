@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from attrs import field, frozen
 
 from dit_toolkit.components import Backend, Engine, Step
+from dit_toolkit.errors import CheckpointError, RecipeError
 
 if TYPE_CHECKING:
     from attrs import Attribute
@@ -57,7 +58,9 @@ class DeepSpeed(Backend):
         accumulation: int,
         device: str,
     ) -> Engine:
-        """Initialise DeepSpeed; joins the process group, or makes one of this process alone."""
+        """Initialise DeepSpeed in the process group; RecipeError for fp16 on a CPU."""
+        if precision == "fp16" and device == "cpu":
+            raise RecipeError("train.precision: DeepSpeed has no 'fp16' on a CPU; use 'bf16' or 'fp32'")
         deepspeed = _import(device)
         config = self._config(precision, gradient_clipping, micro_batch_size, accumulation, device)
         engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=config)
@@ -174,8 +177,6 @@ class DeepSpeedEngine(Engine):
 
     def load(self, folder: Path) -> None:
         """Read the engine's own checkpoint; another world size is refused by DeepSpeed."""
-        from dit_toolkit.errors import CheckpointError
-
         try:
             path, _ = self.engine.load_checkpoint(str(folder), tag="engine")
         except Exception as error:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from attrs import frozen
 
 from dit_toolkit.components import Backend, Engine, Step
+from dit_toolkit.errors import RecipeError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn, optim
@@ -30,9 +31,13 @@ class Single(Backend):
         accumulation: int,
         device: str,  # noqa: ARG002
     ) -> Engine:
-        """Make the engine; ValueError for fp16, whose loss scaling is DeepSpeed's."""
+        """Make the engine; RecipeError for fp16, whose loss scaling is DeepSpeed's, and for several processes."""
+        from dit_toolkit import distributed
+
         if precision == "fp16":
-            raise ValueError("backend 'single' has no fp16 (it needs loss scaling): use 'bf16', 'fp32' or 'deepspeed'")
+            raise RecipeError("train.precision: backend 'single' has no 'fp16' (no loss scaling); use 'bf16' or 'fp32'")
+        if distributed.size() > 1:
+            raise RecipeError(f"train.backend.kind: 'single' is one process, not {distributed.size()}; use 'deepspeed'")
         return SingleEngine(model, optimizer, precision == "bf16", gradient_clipping, accumulation)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from attrs import field, frozen
 from attrs.validators import gt, le
@@ -19,12 +19,14 @@ class AdaLNZero(Block):
 
     kind = "adaln-zero"
     mlp_ratio: float = field(default=4.0, validator=[gt(0), le(64)])
+    gelu: Literal["tanh", "exact"] = "tanh"
+    """The paper's release has the tanh approximation; the exact one is many times faster in bf16 on a CPU."""
 
     def build(self, hidden_size: int, num_heads: int) -> nn.Module:
         """Make the block; the identity before training."""
         from dit_toolkit.nn.adaln_zero import AdaLNZeroBlock
 
-        return AdaLNZeroBlock(hidden_size, num_heads, self.mlp_ratio)
+        return AdaLNZeroBlock(hidden_size, num_heads, self.mlp_ratio, self.gelu)
 
     def macs(self, tokens: int, hidden_size: int) -> dict[str, int]:
         """4 T D^2 + 2 T^2 D, 2 r T D^2 and 6 D^2."""

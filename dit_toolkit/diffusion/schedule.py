@@ -67,6 +67,26 @@ class DiscreteSchedule(Schedule):
             return np.divide(-np.exp(self._log_alpha_bar(t)) * self._slope(t) / 2, self.sigma(t))
 
 
+class LinearSchedule(Schedule):
+    """The straight line of flow matching: alpha = 1 - t, sigma = t."""
+
+    def alpha(self, t: Time) -> Time:
+        """1 - t."""
+        return 1 - t
+
+    def sigma(self, t: Time) -> Time:
+        """t."""
+        return t
+
+    def alpha_prime(self, t: Time) -> Time:
+        """-1."""
+        return t * 0 - 1
+
+    def sigma_prime(self, t: Time) -> Time:
+        """1."""
+        return t * 0 + 1
+
+
 class Posterior(NamedTuple):
     """q(x_s | x_t, x0) for s < t: mean = x0_factor x0 + x_factor x_t (Kingma et al. 2021, equations 25 to 28)."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -12,12 +14,12 @@ from dit_toolkit.nn.layers import Mlp, modulate, zero_
 class AdaLNZeroBlock(nn.Module):
     """Attention and MLP, their normalisation and residual gates regressed from time + class; the identity at first."""
 
-    def __init__(self, hidden_size: int, num_heads: int, mlp_ratio: float) -> None:
+    def __init__(self, hidden_size: int, num_heads: int, mlp_ratio: float, gelu: Literal["tanh", "exact"]) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(hidden_size, eps=1e-6, elementwise_affine=False)
         self.attention = SelfAttention(hidden_size, num_heads)
         self.norm2 = nn.LayerNorm(hidden_size, eps=1e-6, elementwise_affine=False)
-        self.mlp = Mlp(hidden_size, mlp_ratio)
+        self.mlp = Mlp(hidden_size, mlp_ratio, gelu=gelu)
         self.modulation = nn.Linear(hidden_size, 6 * hidden_size)
 
     def reset(self) -> None:

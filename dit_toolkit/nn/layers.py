@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 
 class Mlp(nn.Module):
-    """Two linear layers with a GELU between them (tanh approximation)."""
+    """Two linear layers with a GELU between them, by tanh or exact."""
 
-    def __init__(self, hidden_size: int, mlp_ratio: float = 4.0) -> None:
+    def __init__(self, hidden_size: int, mlp_ratio: float = 4.0, *, gelu: Literal["tanh", "exact"] = "tanh") -> None:
         super().__init__()
+        self.approximate = "tanh" if gelu == "tanh" else "none"
         self.fc1 = nn.Linear(hidden_size, int(hidden_size * mlp_ratio))
         self.fc2 = nn.Linear(int(hidden_size * mlp_ratio), hidden_size)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map x (N, T, D) to (N, T, D)."""
-        return self.fc2(F.gelu(self.fc1(x), approximate="tanh"))  # (N, T, D)
+        return self.fc2(F.gelu(self.fc1(x), approximate=self.approximate))  # (N, T, D)
 
 
 def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:

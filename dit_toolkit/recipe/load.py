@@ -62,7 +62,7 @@ def load_recipe(path: str | Path, *, set: Sequence[str] = (), plugins: Sequence[
 
 
 def read_resolved(path: str | Path, *, plugins: Sequence[str | Path] = ()) -> Recipe:
-    """Read the recipe stored in a run. It loads no code: .py files only if `plugins` repeats them.
+    """Read the recipe stored in a run, without its trackers. It loads no code but the .py files of `plugins`.
 
     Raises:
         RecipeError: as `load_recipe`, and which plugin files the recipe would need.
@@ -70,6 +70,8 @@ def read_resolved(path: str | Path, *, plugins: Sequence[str | Path] = ()) -> Re
     """
     _load_files(plugins)
     table = _parse(Path(path))
+    if isinstance(table.get("train"), dict):
+        table["train"].pop("trackers", None)  # They belong to the process that trained.
     try:
         recipe = structure(table)
         sizes(recipe)

@@ -173,7 +173,13 @@ def _table(owner: type, value: Any, _: Any = None) -> Any:
     values: dict[str, Any] = {}
     for name, option in options.items():
         if name in value:
-            _collect(values, faults, name, value[name], types.get(option.name, Any))
+            _collect(
+                values,
+                faults,
+                name,
+                _over_default(option, value[name], types.get(option.name)),
+                types.get(option.name, Any),
+            )
         elif option.default is attrs.NOTHING:
             faults.append((name, f"missing; expected {describe(types.get(option.name, Any))}"))
     for name in values:
@@ -184,6 +190,14 @@ def _table(owner: type, value: Any, _: Any = None) -> Any:
         return owner(**values)
     except Exception as error:  # a rule across options, or a default that cannot be made
         raise _Faults(fault("", owner, error)) from None
+
+
+def _over_default(option: attrs.Attribute[Any], value: Any, kind: Any) -> Any:
+    """A component's table without a kind changes the default component of its option, if there is one."""
+    default: Any = option.default
+    if kind in BASES and isinstance(value, dict) and "kind" not in value and isinstance(default, attrs.Factory):  # type: ignore[arg-type]
+        return {"kind": default.factory().kind, **value}
+    return value
 
 
 def _validate(option: attrs.Attribute[Any], value: Any) -> Iterable[Fault]:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import attrs
 
-from dit_toolkit.recipe.schema import Model, Recipe, Train
+from dit_toolkit.recipe.schema import Model, Recipe, Sample, Train
 
 FREE = {"config"}
 """Tables whose keys are not ours to check."""
@@ -17,6 +17,13 @@ CHOICES = {"lr_schedule", "precision", "weights"}
 REQUIRED = {
     option.name for cls in (Recipe, Model, Train) for option in attrs.fields(cls) if option.default is attrs.NOTHING
 } | {"kind"}
+SETTLED = {
+    option.name
+    for cls in (Recipe, Model, Train, Sample)
+    for option in attrs.fields(cls)
+    if isinstance(option.default, attrs.Factory)
+}
+"""Tables that may leave out their kind: it is the default component's."""
 
 Path = tuple[str | int, ...]
 
@@ -40,7 +47,7 @@ def mutations(recipe: dict[str, Any]) -> Iterator[Mutation]:
             spot = (*path, key)
             for wrong in _misspelt(key):
                 yield Mutation(f"{where}: {key} as {wrong}", wrong, _renamed(recipe, spot, wrong))
-            if key in REQUIRED:
+            if key in REQUIRED and not (key == "kind" and path[-1] in SETTLED):
                 yield Mutation(f"{where}: {key} missing", key, _without(recipe, spot))
             for wrong in _wrong_values(key, table[key]):
                 yield Mutation(f"{where}: {key} = {str(wrong)[:40]}", key, _with(recipe, spot, wrong))

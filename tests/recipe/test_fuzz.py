@@ -1,6 +1,5 @@
 """Every shipped recipe, made wrong in hundreds of ways: always exit code 2 and the key's name, never a traceback."""
 
-import importlib.util
 from pathlib import Path
 
 import pytest

@@ -1,13 +1,18 @@
 import math
 import warnings
+from itertools import pairwise
 
 import pytest
 import torch
+from attrs import evolve
 
 from dit_toolkit.objectives.ddpm import DDPM
+from dit_toolkit.objectives.flow_matching import FlowMatching
 from dit_toolkit.random import Generator
 from dit_toolkit.samplers.ddim import DDIMSampler
 from dit_toolkit.samplers.ddpm import DDPMSampler
+from dit_toolkit.samplers.euler import Euler
+from dit_toolkit.samplers.heun import Heun
 from tests.oracles import Gaussian
 
 ALL = [
@@ -175,3 +180,29 @@ def test_ddim_with_eta_one_has_the_ddpm_variance():
     )
     torch.testing.assert_close(ddim, ddpm)
     assert math.isfinite(float(ddim.sum()))
+
+
+@pytest.mark.parametrize(("make", "order"), [(lambda n: Euler(num_steps=n), 1), (lambda n: Heun(num_steps=n), 2)])
+def test_solvers_of_the_ode_have_their_order(make, order):
+    """The exact solution for Gaussian data is known: x(0) = mean + std eps."""
+    noise = torch.linspace(-2, 2, 9).double().view(-1, 1, 1, 1)
+    exact = 0.3 + 0.5 * noise
+    errors = [float((make(n).sample(Gaussian(FlowMatching()), noise) - exact).abs().max()) for n in (16, 32, 64, 128)]
+    rates = [math.log2(a / b) for a, b in pairwise(errors)]
+    assert rates[-1] == pytest.approx(order, abs=0.25)
+
+
+def test_heun_makes_two_calls_a_step_but_one_in_the_last():
+    denoiser = Gaussian(FlowMatching())
+    Heun(num_steps=4).sample(denoiser, torch.randn(1, 1, 1, 1))
+    assert denoiser.calls == [1.0, 0.75, 0.75, 0.5, 0.5, 0.25, 0.25]
+
+
+@pytest.mark.parametrize("sampler", [*ALL[1:], Euler(num_steps=200), Heun(num_steps=50)], ids=str)
+@pytest.mark.parametrize("objective", [DDPM(), FlowMatching()], ids=lambda o: o.kind)
+def test_every_sampler_works_with_every_objective(sampler, objective):
+    sampler = evolve(sampler, num_steps=200)
+    noise = Generator(0, "n", range(4000)).randn(1, 1, 1).double()
+    x = sampler.sample(Gaussian(objective), noise, generator=Generator(0, "s", range(4000)))
+    assert float(x.mean()) == pytest.approx(0.3, abs=0.05)
+    assert float(x.std()) == pytest.approx(0.5, abs=0.05)

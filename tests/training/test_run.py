@@ -140,7 +140,7 @@ def test_two_processes_follow_the_same_curve(folder, stage):
 def test_two_processes_resume_bit_for_bit_and_one_is_refused(folder):
     options = ["--procs", "2", "--set", "train.backend.zero_stage=2"]
     run(folder, *options, out="whole")
-    run(folder, *options, *fault(5, "SIGKILL"), out="killed", code=-9)
+    run(folder, *options, *fault(5, "SIGKILL"), out="killed", code=128 + 9)
     refused = run(folder, *options[2:], out="killed", code=2)
     assert "saved by 2 processes" in refused.stderr
     run(folder, *options, out="killed")
@@ -150,7 +150,7 @@ def test_two_processes_resume_bit_for_bit_and_one_is_refused(folder):
 def test_bf16_and_torchrun(folder):
     """The same command under torchrun, in bf16, stays near the float32 curve."""
     run(folder, out="fp32")
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0"]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command += ["-m", "dit_toolkit", "run", "tiny.toml", "--out", "bf16", "--stage", "train"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
     done = subprocess.run(

@@ -1,0 +1,96 @@
+import pytest
+import torch
+
+from dit_toolkit.backends.deepspeed import OWNED, DeepSpeed
+from dit_toolkit.backends.single import Single
+from dit_toolkit.errors import RecipeError
+from dit_toolkit.training.ema import EMA
+
+
+@pytest.mark.parametrize("key", OWNED)
+def test_keys_of_the_toolkit_are_refused_with_the_option_to_use(key):
+    first, _, second = key.partition(".")
+    with pytest.raises(ValueError, match=f"'config' must not set '{key}', which belongs to train"):
+        DeepSpeed(config={first: {second: 1} if second else 1})
+
+
+def test_other_keys_pass_and_the_traps_are_set():
+    config = DeepSpeed(
+        zero_stage=2, config={"wall_clock_breakdown": True, "zero_optimization": {"round_robin_gradients": True}}
+    )
+    made = config._config("bf16", 0.0, 4, 2, "cpu")
+    assert made["gradient_clipping"] == 0.0  # DeepSpeed's default is 1.0
+    assert made["bf16"] == {"enabled": True, "check_grad_overflow": False}
+    assert made["wall_clock_breakdown"] is True
+    assert made["zero_optimization"]["round_robin_gradients"] is True
+    assert made["zero_optimization"]["stage"] == 2
+    assert made["zero_optimization"]["reduce_bucket_size"] == 1_000_000
+
+
+def test_fp16_on_a_cpu_is_refused():
+    model = torch.nn.Linear(2, 2)
+    for backend in (DeepSpeed(), Single()):
+        with pytest.raises(RecipeError, match=r"train.precision.*'bf16' or 'fp32'"):
+            start(backend, model, precision="fp16")
+
+
+def start(backend, model, precision="fp32", clipping=0.0, accumulation=1):
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    return backend.start(
+        model,
+        optimizer,
+        precision=precision,
+        gradient_clipping=clipping,
+        micro_batch_size=1,
+        accumulation=accumulation,
+        device="cpu",
+    )
+
+
+class Scalar(torch.nn.Module):
+    """f(x) = w x with w = 1."""
+
+    def __init__(self):
+        super().__init__()
+        self.w = torch.nn.Parameter(torch.ones(1))
+
+    def forward(self, x, t, y):
+        return self.w.float() * x
+
+
+def test_accumulation_clipping_and_rate_of_a_step():
+    engine = start(Single(), Scalar(), clipping=1.0, accumulation=2)
+    for x in (2.0, 4.0):
+        engine.backward(engine(torch.tensor(x), None, None).sum())
+    update = engine.step(0.25)
+    assert update.grad_norm == pytest.approx(3.0)  # the mean of 2 and 4, before clipping
+    assert float(engine.master()[0]) == pytest.approx(0.75)
+
+
+def test_bf16_keeps_what_it_cannot_show():
+    """A step of 1e-3 is lost in bf16 at 1, but not in the master weights."""
+    engine = start(Single(), Scalar(), precision="bf16")
+    for _ in range(3):
+        engine.backward(engine(torch.tensor(1.0), None, None).sum())
+        engine.step(1e-3)
+    assert float(engine.master()[0]) == pytest.approx(0.997)
+    assert engine.model.w.dtype == torch.bfloat16
+    assert engine.state()["w"].dtype == torch.float32
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_ema_follows_its_closed_form(precision):
+    """With the ramp min(d, (1 + n) / (10 + n)), one update per step, in float32 also for bf16 weights."""
+    engine = start(Single(), Scalar(), precision=precision)
+    ema, expected, weight = EMA(engine, 0.5), 1.0, 1.0
+    for n in range(20):
+        engine.backward(engine(torch.tensor(1.0), None, None).sum())
+        engine.step(1e-4)
+        ema.update(engine)
+        weight -= 1e-4
+        decay = min(0.5, (1 + n) / (10 + n))
+        expected = decay * expected + (1 - decay) * weight
+    assert float(ema.shadow[0]) == pytest.approx(expected, abs=1e-6)
+    with ema.applied(engine):
+        assert float(engine.state()["w"]) == pytest.approx(expected, abs=1e-6)
+    assert float(engine.state()["w"]) == pytest.approx(weight, abs=1e-6)
