@@ -28,7 +28,7 @@ class SelfAttention(nn.Module):
 def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """softmax(q k' / sqrt(d)) v for q, k, v (N, heads, T, d).
 
-    On a CPU in 16 bits, torch's fused kernel takes several times as long as two plain products (benchmarks/attention.py).
+    On a CPU in 16 bits, torch's fused kernel takes several times as long as two products (benchmarks/attention.py).
     """
     if q.device.type == "cpu" and q.dtype in (torch.bfloat16, torch.float16) and k.shape[-2] <= 1024:
         q3, k3, v3 = (z.reshape(-1, *z.shape[-2:]) for z in (q, k, v))  # (N heads, T, d)
