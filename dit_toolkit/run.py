@@ -71,7 +71,7 @@ def run(
     return folder
 
 
-def train(recipe: Recipe, *, out: str | Path) -> Path:
+def train(recipe: Recipe, *, out: str | Path = "runs/run") -> Path:
     """Train a recipe in the folder `out`, going on from what is there; returns the folder. See `run`."""
     return run(recipe, name=Path(out).name, out=Path(out), stages=["train"])
 

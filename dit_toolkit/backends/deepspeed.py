@@ -98,6 +98,7 @@ def _import(device: str) -> Any:
 
     if device == "cpu":
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
+    os.environ.setdefault("LOCAL_RANK", "0")  # It insists.
     logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
     import deepspeed
     from deepspeed import ops

@@ -25,6 +25,8 @@ class Shell(click.Group):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs, context_settings={"help_option_names": ["-h", "--help"]})
         self.params.append(_traceback_option())
+        # The deepspeed launcher adds it; LOCAL_RANK says the same.
+        self.params.append(click.Option(["--local_rank"], type=int, hidden=True, expose_value=False))
 
     def add_command(self, cmd: click.Command, name: str | None = None) -> None:
         """Add a command and give it --traceback."""

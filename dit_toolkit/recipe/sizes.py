@@ -82,5 +82,3 @@ def _faults(recipe: Recipe, classes: int | None, latent: Shape | None) -> Iterat
             "train.micro_batch_size",
             f"({train.micro_batch_size}) does not divide global_batch_size ({train.global_batch_size})",
         )
-    if train.lr_warmup_steps > train.max_steps:
-        yield "train.lr_warmup_steps", f"({train.lr_warmup_steps}) is more than max_steps ({train.max_steps})"

@@ -1,6 +1,7 @@
 import pytest
 import recipe_fakes
 import tomli
+from attrs import evolve
 
 from dit_toolkit.errors import PluginError, RecipeError
 from dit_toolkit.recipe.load import apply, dumps, load_recipe, merge, override, read, read_resolved
@@ -47,7 +48,8 @@ def test_a_recipe_is_loaded_from_a_file(write):
 def test_the_resolved_recipe_is_read_back_equal(write):
     recipe = load_recipe(write())
     path = write("run/recipe.toml", dumps(recipe))
-    assert read_resolved(path) == load_recipe(path) == recipe
+    assert load_recipe(path) == recipe
+    assert read_resolved(path) == evolve(recipe, train=evolve(recipe.train, trackers=[]))
 
 
 def test_set_overrides_the_file(write):

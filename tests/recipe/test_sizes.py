@@ -35,7 +35,6 @@ def test_sizes_follow_from_dataset_autoencoder_patch_and_objective(table):
         ),
         ("sample.cfg_channels=2", "sample.cfg_channels: must be <= 1, the channels of the latent, got 2"),
         ("train.micro_batch_size=24", "train.micro_batch_size: (24) does not divide global_batch_size (64)"),
-        ("train.lr_warmup_steps=101", "train.lr_warmup_steps: (101) is more than max_steps (100)"),
     ],
 )
 def test_what_does_not_fit_together_is_refused_with_its_path(table, setting, line):
@@ -46,14 +45,14 @@ def test_what_does_not_fit_together_is_refused_with_its_path(table, setting, lin
 
 
 def test_everything_that_does_not_fit_is_reported_at_once(table):
-    settings = ["model.patchifier.patch_size=3", "model.num_classes=9", "train.lr_warmup_steps=101"]
+    settings = ["model.patchifier.patch_size=3", "model.num_classes=9", "train.micro_batch_size=24"]
     with pytest.raises(RecipeError) as error:
         sizes(structure(override(table, settings)))
     assert [line.split(":")[0] for line in error.value.lines] == [
         "model.patchifier.patch_size",
         "model.num_classes",
         "sample.labels[1]",
-        "train.lr_warmup_steps",
+        "train.micro_batch_size",
     ]
 
 

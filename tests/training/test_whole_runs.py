@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -64,6 +65,8 @@ def register_trackers():
     return [Fault]
 '''
 
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
+
 
 @pytest.fixture
 def folder(tmp_path):
@@ -74,7 +77,7 @@ def folder(tmp_path):
 
 def run(folder: Path, *arguments: str, out: str = "run", code: int = 0) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "dit_toolkit", "run", "tiny.toml", "--out", out, "--stage", "train", *arguments]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
+    environment = {**os.environ, **ENVIRONMENT}
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=200)
     assert done.returncode == code, done.stdout + done.stderr
     return done
@@ -147,12 +150,28 @@ def test_two_processes_resume_bit_for_bit_and_one_is_refused(folder):
     assert_same_weights(folder / "whole", folder / "killed")
 
 
-def test_bf16_and_torchrun(folder):
-    """The same command under torchrun, in bf16, stays near the float32 curve."""
+@pytest.mark.parametrize(
+    "launcher",
+    [
+        ["torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"],
+        ["deepspeed.launcher.runner", "--num_accelerators", "2", "--master_port", "0", "--module"],
+    ],
+    ids=["torchrun", "deepspeed"],
+)
+def test_other_launchers_and_bf16(folder, launcher):
+    """The same command under torchrun and deepspeed, in bf16, stays near the float32 curve."""
     run(folder, out="fp32")
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command += ["-m", "dit_toolkit", "run", "tiny.toml", "--out", "bf16", "--stage", "train"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, "-m", *launcher, "dit_toolkit", "run", "tiny.toml", "--out", "bf16", "--stage", "train"]
+    if "--master_port" in command:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            command[command.index("--master_port") + 1] = str(free.getsockname()[1])
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "DS_ACCELERATOR": "cpu",
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+    }
     done = subprocess.run(
         [*command, "--set", "train.precision=bf16"],
         cwd=folder,
