@@ -34,7 +34,7 @@ from dit_toolkit.recipe.sizes import sizes
 from dit_toolkit.recipe.structure import unstructure
 
 
-@frozen
+@frozen(kw_only=True)
 class Trained:
     """A trained model with everything that drawing from it needs."""
 
@@ -44,6 +44,8 @@ class Trained:
     step: int
     weights: str
     """"ema" or "raw"."""
+    digest: str
+    """SHA-256 of the file of the weights."""
     device: str
 
     @cached_property
@@ -145,8 +147,15 @@ def load(
     model = build_model(recipe)
     model.load_state_dict(load_file(found / f"{kind}.safetensors"))
     model.to(device).eval().requires_grad_(False)
+    manifest = checkpoint.read_manifest(found)
     return Trained(
-        recipe, model, recipe.autoencoder.load(device), checkpoint.read_manifest(found)["step"], kind, device
+        recipe=recipe,
+        model=model,
+        codec=recipe.autoencoder.load(device),
+        step=manifest["step"],
+        weights=kind,
+        digest=manifest["files"][f"{kind}.safetensors"][1],
+        device=device,
     )
 
 
@@ -159,48 +168,56 @@ def labels_of(recipe: Recipe) -> np.ndarray:
 def describe(trained: Trained) -> dict[str, Any]:
     """Everything that the drawn images depend on, for the file beside them."""
     settings = unstructure(trained.recipe)["sample"]
-    return {"step": trained.step, **settings, "weights": trained.weights}
+    return {"step": trained.step, "weights_sha256": trained.digest, **settings, "weights": trained.weights}
 
 
-def sample_to_file(trained: Trained, out: Path) -> np.ndarray:
+def sample_to_file(trained: Trained, out: Path) -> None:
     """Draw the recipe's [sample] with all processes into an .npz (`arr_0`, uint8 NHWC) and a .json beside it.
 
     Finished batches are kept aside until the file is complete, so that a killed run loses at most one of them.
-    Returns the images (N, H, W, 3) on rank 0, an empty array elsewhere.
+
+    Raises:
+        Interrupted: a signal asked to stop; what is drawn is kept.
+        StorageError: the disk is full or not writable.
     """
-    recipe, settings, labels = trained.recipe, trained.recipe.sample, labels_of(trained.recipe)
-    facts = describe(trained)
+    facts, labels = describe(trained), labels_of(trained.recipe)
     parts = out.parent / f".{out.stem}-{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]}"
     try:
         parts.mkdir(parents=True, exist_ok=True)
-        batches = range(0, len(labels), settings.batch_size)
-        mine = batches[distributed.rank() :: distributed.size()]
-        with progress("sample", len(mine) * settings.batch_size) as bar:
-            for first in mine:
-                part = parts / f"{first:09d}.npy"
+        _draw(trained, labels, parts)
+        distributed.barrier()
+        if distributed.rank() == 0:
+            _pack(trained, {**facts, "labels": labels.tolist()}, parts, out)
+        distributed.barrier()
+    except OSError as error:
+        raise StorageError(f"{out}: cannot write the samples: {error}") from error
+
+
+def _draw(trained: Trained, labels: np.ndarray, parts: Path) -> None:
+    """Draw every batch that is not there yet, the processes in turn."""
+    size, processes = trained.recipe.sample.batch_size, distributed.size()
+    with progress("sample", len(labels)) as bar:
+        for turn in range(0, len(labels), size * processes):
+            index = np.arange(turn, turn + size) + size * distributed.rank()
+            index = index[index < len(labels)]
+            if len(index):
+                part = parts / f"{index[0]:09d}.npy"
                 if not part.exists():
-                    index = np.arange(first, min(first + settings.batch_size, len(labels)))
                     images = to_uint8(trained.sample(labels[index], index=index))
                     with part.with_suffix(".tmp").open("wb") as file:
                         np.save(file, images)
                     part.with_suffix(".tmp").replace(part)
-                bar.advance(settings.batch_size)
-                if stop.requested():
-                    raise Interrupted(f"stopped while sampling; the same command goes on ({parts} keeps what is done)")
-        distributed.barrier()
-        images = np.empty((0, 0, 0, 3), np.uint8)
-        if distributed.rank() == 0:
-            pieces = [np.load(parts / f"{first:09d}.npy", allow_pickle=False) for first in batches]
-            _, height, width = sizes(recipe).image
-            with NpzWriter(out, len(labels), (height, width, 3)) as writer:
-                for piece in pieces:
-                    writer.write(piece)
-            out.with_suffix(".json").write_text(
-                json.dumps({**facts, "class_names": list(recipe.dataset.class_names), "labels": labels.tolist()})
-            )
-            images = np.concatenate(pieces)
-            shutil.rmtree(parts)
-        distributed.barrier()
-    except OSError as error:
-        raise StorageError(f"{out}: cannot write the samples: {error}") from error
-    return images
+            bar.advance(min(size * processes, len(labels) - turn))
+            if distributed.any_of(stop.requested() is not None):
+                raise Interrupted(f"stopped while sampling; the same command goes on ({parts} keeps what is done)")
+
+
+def _pack(trained: Trained, facts: dict[str, Any], parts: Path, out: Path) -> None:
+    """Put the batches into one file, the facts beside it, and remove the batches."""
+    _, height, width = sizes(trained.recipe).image
+    facts = {**facts, "class_names": list(trained.recipe.dataset.class_names)}
+    out.with_suffix(".json").write_text(json.dumps(facts))
+    with NpzWriter(out, len(facts["labels"]), (height, width, 3)) as writer:
+        for first in range(0, len(facts["labels"]), trained.recipe.sample.batch_size):
+            writer.write(np.load(parts / f"{first:09d}.npy", allow_pickle=False))
+    shutil.rmtree(parts)

@@ -20,6 +20,11 @@ def settings(trained, **changes):
     return trained.with_sample(attrs.evolve(trained.recipe.sample, **changes))
 
 
+def drawn(trained, path):
+    sample_to_file(trained, path)
+    return read_npz(path)
+
+
 def test_a_run_leaves_what_it_promises(small_run):
     recipe, folder = small_run
     [place] = (folder / "samples").iterdir()
@@ -42,21 +47,21 @@ def test_a_run_leaves_what_it_promises(small_run):
 
 
 def test_the_same_images_whatever_the_batch(trained, tmp_path):
-    whole = sample_to_file(settings(trained, batch_size=20), tmp_path / "a.npz")
-    parts = sample_to_file(settings(trained, batch_size=7), tmp_path / "b.npz")
+    whole = drawn(settings(trained, batch_size=20), tmp_path / "a.npz")
+    parts = drawn(settings(trained, batch_size=7), tmp_path / "b.npz")
     assert np.abs(whole.astype(int) - parts).max() <= 1
     assert (whole != parts).mean() < 0.001
-    other = sample_to_file(settings(trained, seed=1), tmp_path / "c.npz")
+    other = drawn(settings(trained, seed=1), tmp_path / "c.npz")
     assert (whole != other).mean() > 0.3
 
 
 def test_finished_batches_survive_a_kill(trained, tmp_path, monkeypatch):
-    drawn = []
+    firsts = []
     original = type(trained).sample
 
     def counted(self, labels, *, index, **kwargs):
-        drawn.append(index[0])
-        if len(drawn) == 3:
+        firsts.append(index[0])
+        if len(firsts) == 3:
             raise KeyboardInterrupt
         return original(self, labels, index=index, **kwargs)
 
@@ -64,8 +69,8 @@ def test_finished_batches_survive_a_kill(trained, tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         sample_to_file(trained, tmp_path / "a.npz")
     assert not (tmp_path / "a.npz").exists()
-    images = sample_to_file(trained, tmp_path / "a.npz")
-    assert drawn == [0, 8, 16, 16]
+    images = drawn(trained, tmp_path / "a.npz")
+    assert firsts == [0, 8, 16, 16]
     assert images.shape == (20, 32, 32, 3)
     assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from dit_toolkit import checkpoint
+from dit_toolkit.images import read_npz
 
 RECIPE = """
 [dataset]
@@ -75,8 +77,10 @@ def folder(tmp_path):
     return tmp_path
 
 
-def run(folder: Path, *arguments: str, out: str = "run", code: int = 0) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "dit_toolkit", "run", "tiny.toml", "--out", out, "--stage", "train", *arguments]
+def run(
+    folder: Path, *arguments: str, out: str = "run", code: int = 0, stage: str = "train"
+) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "dit_toolkit", "run", "tiny.toml", "--out", out, "--stage", stage, *arguments]
     environment = {**os.environ, **ENVIRONMENT}
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=200)
     assert done.returncode == code, done.stdout + done.stderr
@@ -166,12 +170,7 @@ def test_other_launchers_and_bf16(folder, launcher):
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             command[command.index("--master_port") + 1] = str(free.getsockname()[1])
-    environment = {
-        **os.environ,
-        "OMP_NUM_THREADS": "1",
-        "DS_ACCELERATOR": "cpu",
-        "PYTHONPATH": str(Path(__file__).parents[2]),
-    }
+    environment = {**os.environ, **ENVIRONMENT, "DS_ACCELERATOR": "cpu"}
     done = subprocess.run(
         [*command, "--set", "train.precision=bf16"],
         cwd=folder,
@@ -224,3 +223,14 @@ def test_not_finite_ends_with_4_and_saves_nothing(folder):
     )
     assert "no longer finite" in broken.stderr
     assert checkpoint.newest(folder / "run/checkpoints") is None
+
+
+def test_two_processes_draw_the_same_images(folder):
+    options = ["--set", "sample.num_samples=21", "--set", "sample.batch_size=5", "--set", "sample.sampler.num_steps=3"]
+    run(folder, *options, out="one")
+    shutil.copytree(folder / "one", folder / "two")
+    run(folder, *options, out="one", stage="sample")
+    run(folder, *options, "--procs", "2", out="two", stage="sample")
+    one, two = (read_npz(folder / name / "samples/step-00000010/samples.npz") for name in ("one", "two"))
+    assert one.shape == two.shape == (21, 32, 32, 3)
+    assert (one == two).all()
