@@ -39,14 +39,16 @@ def run(
     Goes on from the last checkpoint of the run folder. Starts one process per visible GPU, or --procs of them; under
     torchrun, deepspeed or srun it is one of theirs.
     """
+    launched = launch.launched()
+    world = launch.world()  # Under srun, this sets the rank by which only one process speaks.
     # Before any process is started, so that faults are said once.
     loaded = load_with_options(recipe, changes, files, blocked)
-    if not launch.launched():
+    if not launched:
         count = launch.processes(procs)
         if count > 1:
             ctx.exit(launch.spawn(count, ctx.obj))
-    elif procs not in (None, launch.world().size):
-        warn(f"--procs {procs} does nothing: the launcher started {launch.world().size}")
+    elif procs not in (None, world.size):
+        warn(f"--procs {procs} does nothing: the launcher started {world.size}")
 
     from dit_toolkit import distributed
     from dit_toolkit.run import run as run_recipe

@@ -11,15 +11,15 @@ from dit_toolkit.trackers.tensorboard import TensorBoard
 
 
 def start(folder) -> TensorBoard:
-    pytest.importorskip("tensorboard")
     tracker = TensorBoard()
     tracker.start(folder, {"seed": 0})
     return tracker
 
 
 def read(folder):
-    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    events = accumulator.EventAccumulator(str(folder / "events"))
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(folder / "events"))
     events.Reload()
     return events
 
