@@ -24,11 +24,10 @@ from dit_toolkit.progress import log, track
 from dit_toolkit.provenance import provenance
 from dit_toolkit.recipe.load import dumps
 from dit_toolkit.recipe.schema import Recipe
-from dit_toolkit.recipe.sizes import sizes
+from dit_toolkit.recipe.sizes import sizes, split_batch
 from dit_toolkit.recipe.structure import unstructure
 from dit_toolkit.report import write_report
 from dit_toolkit.sampling import Trained, describe, load, sample_to_file
-from dit_toolkit.training.loop import split_batch
 from dit_toolkit.training.loop import train as train_steps
 
 STAGES = ("train", "sample", "evaluate")

@@ -10,6 +10,7 @@ import click
 from dit_toolkit import launch
 from dit_toolkit.cli.options import NEW, load_with_options, plugin_options, procs_option, recipe_argument, set_option
 from dit_toolkit.progress import warn
+from dit_toolkit.recipe.sizes import split_batch
 
 STAGES = ("train", "sample", "evaluate")
 
@@ -45,6 +46,7 @@ def run(
     loaded = load_with_options(recipe, changes, files, blocked)
     if not launched:
         count = launch.processes(procs)
+        split_batch(loaded.train, count)
         if count > 1:
             ctx.exit(launch.spawn(count, ctx.obj))
     elif procs not in (None, world.size):

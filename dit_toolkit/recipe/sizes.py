@@ -9,7 +9,7 @@ from attrs import frozen
 
 from dit_toolkit.components import Component, Shape
 from dit_toolkit.errors import DitToolkitError, RecipeError
-from dit_toolkit.recipe.schema import Recipe
+from dit_toolkit.recipe.schema import Recipe, Train
 from dit_toolkit.recipe.structure import Fault, fault
 
 T = TypeVar("T")
@@ -59,6 +59,21 @@ def sizes(recipe: Recipe) -> Sizes:
     if faults or image is None or latent is None or grid is None or out_channels is None:
         raise RecipeError.of(dict.fromkeys(faults))
     return Sizes(image=image, latent=latent, grid=grid, tokens=grid[0] * grid[1], out_channels=out_channels)
+
+
+def split_batch(settings: Train, processes: int) -> tuple[int, int]:
+    """Images per process and step, and images per process and forward pass; RecipeError where they do not divide."""
+    share, rest = divmod(settings.global_batch_size, processes)
+    if rest:
+        raise RecipeError(
+            f"train.global_batch_size: {settings.global_batch_size} images cannot be split over {processes} processes"
+        )
+    micro = min(settings.micro_batch_size or share, share)
+    if share % micro:
+        raise RecipeError(
+            f"train.micro_batch_size: {micro} does not divide the {share} images of each of {processes} processes"
+        )
+    return share, micro
 
 
 def _faults(recipe: Recipe, classes: int | None, latent: Shape | None) -> Iterator[Fault]:

@@ -12,10 +12,11 @@ import torch
 
 from dit_toolkit import checkpoint, distributed, stop
 from dit_toolkit.build import build_model
-from dit_toolkit.errors import Interrupted, NonFiniteError, RecipeError
+from dit_toolkit.errors import Interrupted, NonFiniteError
 from dit_toolkit.progress import progress
 from dit_toolkit.random import Generator
 from dit_toolkit.recipe.schema import Recipe, Train
+from dit_toolkit.recipe.sizes import split_batch
 from dit_toolkit.training.ema import EMA
 from dit_toolkit.training.order import Order, drop_labels
 from dit_toolkit.training.state import Log, load_state, save_state
@@ -111,21 +112,6 @@ def train(recipe: Recipe, folder: Path, *, files: Mapping[str, str]) -> int:
                     f"stopped at step {saved} of {settings.max_steps}; the same command goes on from there"
                 )
     return step
-
-
-def split_batch(settings: Train, processes: int) -> tuple[int, int]:
-    """Images per process and step, and images per process and forward pass; RecipeError where they do not divide."""
-    share, rest = divmod(settings.global_batch_size, processes)
-    if rest:
-        raise RecipeError(
-            f"train.global_batch_size: {settings.global_batch_size} images cannot be split over {processes} processes"
-        )
-    micro = min(settings.micro_batch_size or share, share)
-    if share % micro:
-        raise RecipeError(
-            f"train.micro_batch_size: {micro} does not divide the {share} images of each of {processes} processes"
-        )
-    return share, micro
 
 
 def learning_rate(settings: Train, step: int) -> float:

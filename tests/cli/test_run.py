@@ -6,8 +6,9 @@ from dit_toolkit import launch
 
 
 @pytest.fixture
-def ran(fake, calls):
+def ran(fake, calls, monkeypatch):
     """Fake of the run itself."""
+    monkeypatch.setattr("dit_toolkit.cli.run.split_batch", lambda train, processes: None)
     fake("run", run=lambda recipe, **options: calls.append(("run", options)))
     fake("distributed", finish=lambda: calls.append("finish"))
     return calls

@@ -225,6 +225,12 @@ def test_not_finite_ends_with_4_and_saves_nothing(folder):
     assert checkpoint.newest(folder / "run/checkpoints") is None
 
 
+def test_a_batch_that_does_not_divide_is_refused_before_any_process_starts(folder):
+    refused = run(folder, "--procs", "3", code=2)
+    assert refused.stderr == "error: train.global_batch_size: 8 images cannot be split over 3 processes\n"
+    assert not (folder / "run").exists()
+
+
 def test_two_processes_draw_the_same_images(folder):
     options = ["--set", "sample.num_samples=21", "--set", "sample.batch_size=5", "--set", "sample.sampler.num_steps=3"]
     run(folder, *options, out="one")
