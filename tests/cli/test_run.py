@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from dit_toolkit import launch
@@ -8,7 +10,7 @@ from dit_toolkit import launch
 @pytest.fixture
 def ran(fake, calls, monkeypatch):
     """Fake of the run itself."""
-    monkeypatch.setattr("dit_toolkit.cli.run.split_batch", lambda train, processes: None)
+    monkeypatch.setattr(sys.modules["dit_toolkit.cli.run"], "split_batch", lambda train, processes: None)
     fake("run", run=lambda recipe, **options: calls.append(("run", options)))
     fake("distributed", finish=lambda: calls.append("finish"))
     return calls
