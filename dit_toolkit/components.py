@@ -35,14 +35,21 @@ class Component(ABC):
 class Block(Component):
     """One transformer block, with the way in which it is conditioned on time and class."""
 
-    extra_tokens: ClassVar[int] = 0
-    """Conditioning tokens (0, or 2 for [t, y]) that the model puts before the image tokens and drops at the end."""
     adaptive: ClassVar[bool] = True
     """Whether the final layer is modulated by t + y too (adaLN), or has a plain LayerNorm."""
 
     @abstractmethod
     def build(self, hidden_size: int, num_heads: int) -> nn.Module:
         """Make the module, `module(x, t, y) -> x` with x (N, T, D) and embeddings t, y (N, D)."""
+
+    @property
+    def extra_tokens(self) -> int:
+        """How many tokens the model puts before the image tokens, and drops at the end; see `build_prefix`."""
+        return 0
+
+    def build_prefix(self, hidden_size: int) -> nn.Module | None:  # noqa: ARG002 - for those that have one
+        """Make the module of the extra tokens, `prefix(t, y) -> (N, extra_tokens, D)` for embeddings t, y (N, D)."""
+        return None
 
     @abstractmethod
     def macs(self, tokens: int, hidden_size: int) -> dict[str, int]:

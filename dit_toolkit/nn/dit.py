@@ -45,6 +45,7 @@ class DiT(nn.Module):
         self.register_buffer("positions", sincos_positions(hidden_size, *self.grid), persistent=False)
         self.time_embed = TimeEmbed(hidden_size)
         self.label_embed = nn.Embedding(num_classes + null_class, hidden_size)
+        self.prefix = block.build_prefix(hidden_size)
         self.blocks = nn.ModuleList(block.build(hidden_size, num_heads) for _ in range(depth))
         self.final = FinalLayer(hidden_size, adaptive=block.adaptive)
         self.head = patchifier.build_head(hidden_size, out_channels)
@@ -66,8 +67,8 @@ class DiT(nn.Module):
         x = self.patch_embed(x)  # (N, T, D), where T = H W / patch^2
         x = x + self.positions.to(x.dtype)  # (N, T, D)
         time, label = self.time_embed(t), self.label_embed(y)  # (N, D), (N, D)
-        if self.extra_tokens:
-            x = torch.cat([torch.stack([time, label], dim=1), x], dim=1)  # (N, 2 + T, D)
+        if self.prefix is not None:
+            x = torch.cat([self.prefix(time, label), x], dim=1)  # (N, extra + T, D)
         for block in self.blocks:
             x = block(x, time, label)  # (N, extra + T, D)
         x = self.final(x[:, self.extra_tokens :], time, label)  # (N, T, D)

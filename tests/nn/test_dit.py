@@ -149,6 +149,43 @@ def test_plain_products_equal_the_fused_kernel():
     assert (low.float() - fused).norm() / fused.norm() < 0.02
 
 
+def test_extra_tokens_go_before_the_image_and_are_dropped():
+    """A prefix of [t, y] reaches the blocks, and the output keeps the image's size."""
+    seen = []
+
+    class Pair(torch.nn.Module):
+        def forward(self, t, y):
+            return torch.stack([t, y], dim=1)
+
+    class Spy(torch.nn.Module):
+        def forward(self, x, t, y):
+            seen.append(torch.equal(x[:, :2], torch.stack([t, y], dim=1)))
+            return x
+
+    class WithPair(AdaLNZero):
+        extra_tokens = 2
+
+        def build_prefix(self, hidden_size):
+            return Pair()
+
+        def build(self, hidden_size, num_heads):
+            return Spy()
+
+    model = DiT(
+        input_size=(16, 8),
+        in_channels=1,
+        out_channels=1,
+        hidden_size=32,
+        depth=2,
+        num_heads=4,
+        num_classes=10,
+        patchifier=Conv(patch_size=4),
+        block=WithPair(),
+    )
+    assert model(torch.randn(2, 1, 16, 8), torch.ones(2), torch.tensor([0, 1])).shape == (2, 1, 16, 8)
+    assert seen == [True, True]
+
+
 def test_no_null_row_without_dropout():
     assert make(null=False).label_embed.num_embeddings == 10
     assert make().label_embed.num_embeddings == 11
