@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.machinery
 import importlib.util
 import inspect
 import re
@@ -10,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import CodeType, ModuleType, SimpleNamespace
 from typing import Any, cast, get_type_hints
 
 import attrs
@@ -97,10 +98,17 @@ def option_types(cls: type) -> dict[str, Any]:
     return types
 
 
+class _SourceLoader(importlib.machinery.SourceFileLoader):
+    """Compiles the source as it is: cached byte code goes by whole seconds and size, and may be an edit behind."""
+
+    def get_code(self, fullname: str) -> CodeType:  # noqa: ARG002
+        return self.source_to_code(self.get_data(self.path), self.path)
+
+
 def import_file(path: Path) -> ModuleType:
-    """Run a .py file as a module of its own."""
+    """Run a .py file as a module of its own; leaves no byte code beside it."""
     name = f"_dit_toolkit_file_{path.stem}_{hashlib.sha256(bytes(path.resolve())).hexdigest()[:8]}"
-    spec = importlib.util.spec_from_file_location(name, path)
+    spec = importlib.util.spec_from_loader(name, _SourceLoader(name, str(path)))
     if spec is None or spec.loader is None:
         raise PluginError("cannot be imported")
     module = sys.modules[name] = importlib.util.module_from_spec(spec)

@@ -247,9 +247,10 @@ def test_a_broken_file_is_an_error_naming_file_and_reason(tmp_path, text, reason
         registry.load_file(path)
     assert reason in str(error.value)
     assert registry.kinds("samplers") == ["ddim"]
-    path.write_text(source())
+    path.write_text(source())  # may be of the same size, in the same second
     registry.load_file(path)
     assert registry.kinds("samplers") == ["ddim", "good"]
+    assert [p.name for p in tmp_path.iterdir()] == ["my_sampler.py"]
 
 
 def test_a_missing_file_and_a_folder_are_named(tmp_path):
