@@ -38,14 +38,26 @@ def check_rows_are_independent(block: Block) -> None:
     )
 
 
+def check_prefix_gives_the_extra_tokens(block: Block) -> None:
+    """`build_prefix` makes (N, extra_tokens, D) of t and y, and is None where there are no extra tokens."""
+    prefix, (_, t, y) = _prefix(block), _inputs(block)
+    seen = (3, 0, WIDTH) if prefix is None else tuple(prefix(t, y).shape)
+    right = (3, block.extra_tokens, WIDTH)
+    assert seen == right, f"build_prefix gives tokens {seen}, extra_tokens says (N, extra_tokens, D) = {right}"
+
+
 def check_gradient_reaches_everything(block: Block) -> None:
-    """Every parameter and x have a gradient; so have t and y, unless the block is conditioned by extra tokens."""
-    module, (x, t, y) = _trained(block), _inputs(block)
-    named: dict[str, Tensor] = dict(module.named_parameters())
-    named |= {"x": x} if block.extra_tokens else {"x": x, "t": t, "y": y}
+    """Every parameter, x, t and y have a gradient, through the block or its extra tokens."""
+    import torch
+
+    module, prefix, (x, t, y) = _trained(block), _prefix(block), _inputs(block)
+    named: dict[str, Tensor] = {"x": x, "t": t, "y": y, **dict(module.named_parameters())}
     for tensor in named.values():
         tensor.requires_grad_()
-    (module(x, t, y) * randn(*x.shape, seed=9)).sum().backward()
+    if prefix is not None:
+        named |= {f"prefix.{name}": parameter for name, parameter in prefix.named_parameters()}
+    tokens = x if prefix is None else torch.cat([prefix(t, y), x[:, block.extra_tokens :]], dim=1)  # (N, extra + T, D)
+    (module(tokens, t, y) * randn(*tokens.shape, seed=9)).sum().backward()
     dead = [name for name, tensor in named.items() if tensor.grad is None or not tensor.grad.abs().sum() > 0]
     assert not dead, f"no gradient reaches {', '.join(dead)}"
 
@@ -126,6 +138,12 @@ def _new(block: Block) -> nn.Module:
 
 def _trained(block: Block) -> nn.Module:
     return randomise(_new(block))
+
+
+def _prefix(block: Block) -> nn.Module | None:
+    with seeded():
+        prefix = block.build_prefix(WIDTH)
+    return None if prefix is None else randomise(prefix)
 
 
 def _inputs(block: Block, tokens: int = TOKENS) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -30,6 +30,15 @@ class LeakingBatch(AdaLNZero):
         return Around(self, hidden_size, num_heads, lambda _, block, x, t, y: block(x, t - t.mean(0) / 2, y))
 
 
+@wrong("prefix_gives_the_extra_tokens")
+class Prefixless(AdaLNZero):
+    """Announces tokens that it does not make."""
+
+    @property
+    def extra_tokens(self):
+        return 2
+
+
 @wrong("gradient_reaches_everything")
 class Blind(AdaLNZero):
     """Does not look at the class."""
