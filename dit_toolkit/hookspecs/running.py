@@ -1,0 +1,138 @@
+"""The hooks around a run: backends, metrics and trackers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from dit_toolkit.components import Backend, Metric, Tracker
+from dit_toolkit.hookspecs.markers import hookspec
+
+
+@hookspec
+def register_backends() -> Iterable[type[Backend]]:
+    '''Return the training backends this plugin offers.
+
+    A complete plugin::
+
+        import torch
+        from attrs import frozen
+
+        from dit_toolkit import Backend, Engine, RecipeError, Step, hookimpl
+
+
+        class Plain(Engine):
+            def __init__(self, model, optimizer, bf16, clipping, accumulation):
+                self.model, self.optimizer, self.bf16 = model, optimizer, bf16
+                self.clipping, self.accumulation = clipping, accumulation
+
+            def __call__(self, x, t, y):
+                with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bf16):
+                    return self.model(x, t, y)
+
+            def backward(self, loss):
+                (loss / self.accumulation).backward()
+
+            def step(self, lr):
+                norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.clipping or torch.inf)
+                for group in self.optimizer.param_groups:
+                    group["lr"] = lr
+                self.optimizer.step()
+                self.optimizer.zero_grad()
+                return Step(float(norm), applied=True)
+
+            def master(self):
+                return [p.data for p in self.model.parameters()]
+
+            def state(self):
+                return {name: p.detach().float().cpu().clone() for name, p in self.model.named_parameters()}
+
+            def save(self, folder):
+                torch.save([self.model.state_dict(), self.optimizer.state_dict()], folder / "plain.pt")
+
+            def load(self, folder):
+                model, optimizer = torch.load(folder / "plain.pt", weights_only=True)
+                self.model.load_state_dict(model)
+                self.optimizer.load_state_dict(optimizer)
+
+
+        @frozen(kw_only=True)
+        class Autocast(Backend):
+            """Plain PyTorch on one process; bf16 by autocast."""
+
+            kind = "autocast"
+
+            def start(self, model, optimizer, *, precision, gradient_clipping, accumulation, **ignored):
+                if precision == "fp16":
+                    raise RecipeError("train.precision: backend 'autocast' has no 'fp16'; use 'bf16' or 'fp32'")
+                return Plain(model, optimizer, precision == "bf16", gradient_clipping, accumulation)
+
+
+        @hookimpl
+        def register_backends():
+            return [Autocast]
+    '''
+
+
+@hookspec
+def register_metrics() -> Iterable[type[Metric]]:
+    '''Return the metrics this plugin offers.
+
+    A complete plugin::
+
+        import numpy as np
+        from attrs import frozen
+
+        from dit_toolkit import Metric, hookimpl
+
+
+        @frozen(kw_only=True)
+        class Brightness(Metric):
+            """Distance of the mean grey level to that of the held-out images."""
+
+            kind = "brightness"
+            higher_is_better = False
+            unit = "grey levels"
+            floor = "train"
+            zero_on = "heldout"
+            symmetric = True
+
+            def compute(self, images, labels, real):
+                return float(abs(np.mean(images) - np.mean(real.heldout)))
+
+
+        @hookimpl
+        def register_metrics():
+            return [Brightness]
+    '''
+
+
+@hookspec
+def register_trackers() -> Iterable[type[Tracker]]:
+    '''Return the trackers this plugin offers.
+
+    A complete plugin::
+
+        from attrs import field, frozen
+
+        from dit_toolkit import Tracker, hookimpl
+
+
+        @frozen(kw_only=True)
+        class Text(Tracker):
+            """Appends a line per step to log.txt in the run folder."""
+
+            kind = "text"
+            _state: dict = field(factory=dict, init=False, repr=False, eq=False)
+
+            def start(self, folder, recipe):
+                self._state["path"] = folder / "log.txt"
+
+            def log(self, step, values):
+                with self._state["path"].open("a") as file:
+                    print(step, *(f"{name}={value:.6g}" for name, value in values.items()), file=file)
+
+
+        @hookimpl
+        def register_trackers():
+            return [Text]
+    '''
