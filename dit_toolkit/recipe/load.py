@@ -43,14 +43,7 @@ def load_recipe(path: str | Path, *, set: Sequence[str] = (), plugins: Sequence[
     """
     _load_files(plugins)
     table = override(read(path), set)
-    lines: list[str] = []
-    named = table.get("plugins")
-    for index, name in enumerate(named if isinstance(named, list) else ()):
-        try:
-            if isinstance(name, str):
-                registry.active().load_file(Path(path).parent / name)
-        except PluginError as error:
-            lines.append(f"plugins[{index}]: {one_line(error)}")
+    lines = _load_named(table, Path(path).parent)
     try:
         recipe = structure(table)
         sizes(recipe)
@@ -59,6 +52,16 @@ def load_recipe(path: str | Path, *, set: Sequence[str] = (), plugins: Sequence[
     if lines:
         raise RecipeError(*lines)
     return recipe
+
+
+def load_named_plugins(path: str | Path) -> None:
+    """Load the .py files that a recipe and what it extends name, without looking at the rest of it.
+
+    Raises:
+        RecipeError: a file cannot be read or loaded.
+    """
+    if lines := _load_named(read(path), Path(path).parent):
+        raise RecipeError(*lines)
 
 
 def read_resolved(path: str | Path, *, plugins: Sequence[str | Path] = ()) -> Recipe:
@@ -222,6 +225,19 @@ def _refuse_non_tables(table: Mapping[str, Any], setting: Mapping[str, Any], tex
 
 def _other_kind(old: Table, new: Table) -> bool:
     return "kind" in old and "kind" in new and old["kind"] != new["kind"]
+
+
+def _load_named(table: Table, folder: Path) -> list[str]:
+    """Load the files of `plugins`; a line for each that cannot be."""
+    lines = []
+    named = table.get("plugins")
+    for index, name in enumerate(named if isinstance(named, list) else ()):
+        try:
+            if isinstance(name, str):
+                registry.active().load_file(folder / name)
+        except PluginError as error:
+            lines.append(f"plugins[{index}]: {one_line(error)}")
+    return lines
 
 
 def _load_files(plugins: Sequence[str | Path]) -> None:
