@@ -15,7 +15,9 @@ import tomli
 import tomli_w
 
 from dit_toolkit import registry
+from dit_toolkit.components import Backend, Metric
 from dit_toolkit.errors import PluginError, RecipeError
+from dit_toolkit.recipe.origins import advise, read_origins
 from dit_toolkit.recipe.schema import Recipe
 from dit_toolkit.recipe.sizes import sizes
 from dit_toolkit.recipe.structure import structure, unstructure
@@ -65,27 +67,49 @@ def load_named_plugins(path: str | Path) -> None:
 
 
 def read_resolved(path: str | Path, *, plugins: Sequence[str | Path] = ()) -> Recipe:
-    """Read the recipe stored in a run, without its trackers. It loads no code but the .py files of `plugins`.
+    """Read the recipe stored in a run, without what only training and evaluation need and nobody offers here.
+
+    It loads no code but the .py files of `plugins`.
 
     Raises:
-        RecipeError: as `load_recipe`, and which plugin files the recipe would need.
+        RecipeError: as `load_recipe`, with what to install and which plugin files the recipe would need.
         PluginError: a file of `plugins` cannot be loaded.
     """
     _load_files(plugins)
     table = _parse(Path(path))
-    if isinstance(table.get("train"), dict):
-        table["train"].pop("trackers", None)  # They belong to the process that trained.
+    _leave_out(table)
     try:
         recipe = structure(table)
         sizes(recipe)
     except RecipeError as error:
         named = table.get("plugins")
-        if not isinstance(named, list) or not named:
-            raise
-        allow = " ".join(f"--plugin {name}" for name in named)
-        note = f"note: the plugin files of a stored recipe are not loaded unasked; allow it with {allow}"
-        raise RecipeError(*error.lines, note) from None
+        named = named if isinstance(named, list) else []
+        stored = read_origins(Path(path).parent)
+        lines = [advise(line, stored, named) for line in error.lines]
+        if named:
+            allow = " ".join(f"--plugin {name}" for name in named)
+            lines.append(f"note: the plugin files of a stored recipe are not loaded unasked; allow it with {allow}")
+        raise RecipeError(*lines) from None
     return recipe
+
+
+def _leave_out(table: Table) -> None:
+    """Drop the trackers, which belong to the process that trained, and a backend or metrics that are not to be had."""
+    train, evaluate = table.get("train"), table.get("evaluate")
+    if isinstance(train, dict):
+        train.pop("trackers", None)
+        if "backend" in train and not _can_be_made(train["backend"], Backend):
+            del train["backend"]
+    if isinstance(evaluate, dict) and isinstance(evaluate.get("metrics"), list):
+        evaluate["metrics"] = [metric for metric in evaluate["metrics"] if _can_be_made(metric, Metric)]
+
+
+def _can_be_made(table: Any, base: type) -> bool:
+    try:
+        structure(table, base)
+    except RecipeError:
+        return False
+    return True
 
 
 def apply(recipe: Recipe, set: Sequence[str], *, at: str = "") -> Recipe:
