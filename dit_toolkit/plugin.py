@@ -49,6 +49,16 @@ def provider_of(entry: EntryPoint) -> Provider:
     return Provider(entry.name)
 
 
+def clash_of(family: str, kind: str, offered: Iterable[tuple[Provider, type[Component]]]) -> str:
+    """What is wrong where different classes of a family have one kind; nothing otherwise."""
+    found = [(provider, cls) for provider, cls in offered if cls.kind == kind]
+    if len({cls for _, cls in found}) < 2:
+        return ""
+    names = ", ".join(dict.fromkeys(str(provider) for provider, _ in found))
+    word = family.removesuffix("s")
+    return f"{word} '{kind}' is offered by more than one plugin: {names}; switch all but one off"
+
+
 def check_api(thing: object) -> None:
     """Refuse a module or class that was built for a future plugin API, by its `DIT_TOOLKIT_API`."""
     api = getattr(thing, "DIT_TOOLKIT_API", API)

@@ -31,6 +31,7 @@ from dit_toolkit.plugin import (
     call_hook,
     check_api,
     check_class,
+    clash_of,
     hooks_of,
     import_file,
     provider_of,
@@ -88,7 +89,7 @@ class Registry:
             PluginError: more than one plugin offers it.
         """
         found = [(plugin, cls) for plugin, cls in self._offers(family) if cls.kind == kind]
-        if clash := _clash(family, kind, found):
+        if clash := clash_of(family, kind, ((plugin.provider, cls) for plugin, cls in found)):
             raise PluginError(clash)
         if found:
             return found[0][1]
@@ -122,7 +123,7 @@ class Registry:
         for family in FAMILIES:
             found = list(self._offers(family))
             for kind in dict.fromkeys(cls.kind for _, cls in found):
-                if clash := _clash(family, kind, [(plugin, cls) for plugin, cls in found if cls.kind == kind]):
+                if clash := clash_of(family, kind, ((plugin.provider, cls) for plugin, cls in found)):
                     self._warn(clash)
         return [
             PluginInfo(
@@ -269,15 +270,6 @@ class Registry:
         for plugin in self._plugins.values():
             for cls in plugin.offers.get(family, []):
                 yield plugin, cls
-
-
-def _clash(family: str, kind: str, found: Sequence[tuple[_Plugin, type[Component]]]) -> str:
-    """What is wrong where different classes have one kind; nothing otherwise."""
-    if len({cls for _, cls in found}) < 2:
-        return ""
-    names = ", ".join(dict.fromkeys(str(plugin.provider) for plugin, _ in found))
-    word = family.removesuffix("s")
-    return f"{word} '{kind}' is offered by more than one plugin: {names}; switch all but one off"
 
 
 _active: Registry | None = None
