@@ -9,7 +9,9 @@ import inspect
 import re
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from difflib import get_close_matches
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from types import CodeType, ModuleType, SimpleNamespace
 from typing import Any, cast, get_type_hints
@@ -18,8 +20,10 @@ import attrs
 import pluggy
 from attrs import frozen
 
+from dit_toolkit._version import __version__
 from dit_toolkit.components import FAMILIES, Component
 from dit_toolkit.errors import PluginError
+from dit_toolkit.hookspecs import API
 
 HOOKS = {f"register_{family}": family for family in FAMILIES}
 KIND = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
@@ -36,6 +40,36 @@ class Provider:
     def __str__(self) -> str:
         origin = f"{self.distribution} {self.version}".strip()
         return f"'{self.plugin}' ({origin})" if origin else f"'{self.plugin}'"
+
+
+def provider_of(entry: EntryPoint) -> Provider:
+    """Who offers an entry point; a distribution with damaged metadata has no name."""
+    with suppress(Exception):
+        if entry.dist:
+            return Provider(entry.name, entry.dist.name or "", entry.dist.version or "")
+    return Provider(entry.name)
+
+
+def clash_of(family: str, kind: str, offered: Iterable[tuple[Provider, type[Component]]]) -> str:
+    """What is wrong where different classes of a family have one kind; nothing otherwise."""
+    found = [(provider, cls) for provider, cls in offered if cls.kind == kind]
+    if len({cls for _, cls in found}) < 2:
+        return ""
+    names = ", ".join(dict.fromkeys(str(provider) for provider, _ in found))
+    word = family.removesuffix("s")
+    return f"{word} '{kind}' is offered by more than one plugin: {names}; switch all but one off"
+
+
+def check_api(thing: object) -> None:
+    """Refuse a module or class that was built for a future plugin API, by its `DIT_TOOLKIT_API`."""
+    api = getattr(thing, "DIT_TOOLKIT_API", API)
+    if type(api) is not int or api < 1:
+        raise PluginError(f"DIT_TOOLKIT_API must be a whole number such as {API}, got {short(repr(api))}")
+    if api > API:
+        raise PluginError(
+            f"it is built for plugin API {api}, and dit-toolkit {__version__} has {API}; "
+            "install a newer dit-toolkit or an older version of the plugin"
+        )
 
 
 def hooks_of(module: object, manager: pluggy.PluginManager) -> list[str]:
@@ -82,9 +116,29 @@ def check_class(cls: Any, family: str, source: str) -> None:
         seen = "has no kind" if kind is None else f"has the kind {short(repr(kind))}"
         raise PluginError(f'{name} {seen}; write kind = "..." in lower case, words joined by hyphens')
     try:
+        check_api(cls)
+    except PluginError as error:
+        raise PluginError(f"{name}: {error}") from None
+    for option in attrs.fields(cast(Any, cls)):
+        if _is_mutable(option.default):
+            factory = type(option.default).__name__ if isinstance(option.default, list | dict | set) else "..."
+            raise PluginError(
+                f"{name}: option {option.name} has the mutable default {short(repr(option.default))}, which all "
+                f"instances would share; write {option.name} = field(factory={factory})"
+            )
+    try:
         option_types(cls)
     except Exception as error:
         raise PluginError(f"{name}: a type of its options cannot be found at run time ({reason(error)})") from error
+
+
+def _is_mutable(value: object) -> bool:
+    """Whether a value has no hash, as a list, or a tuple with a list in it."""
+    try:
+        hash(value)
+    except TypeError:
+        return True
+    return False
 
 
 def option_types(cls: type) -> dict[str, Any]:

@@ -11,41 +11,24 @@ from typing import Any
 
 import torch
 
-from dit_toolkit import distributed, registry
+from dit_toolkit import distributed
 from dit_toolkit._version import __version__
-from dit_toolkit.components import Component
+from dit_toolkit.recipe.origins import origins
 from dit_toolkit.recipe.schema import Recipe
 
 
 def provenance(recipe: Recipe) -> dict[str, Any]:
     """Where every component comes from, and the versions, device and commit that a run depends on."""
-    kinds = {}
-    for path, component in _components(recipe, ""):
-        origin = registry.active().provider(type(component))
-        kinds[path] = {"kind": component.kind, "distribution": origin.distribution, "version": origin.version}
     cuda = torch.cuda.is_available()
     return {
         "dit_toolkit": __version__,
-        "components": kinds,
+        "components": origins(recipe),
         "versions": {package: _version(package) for package in ("torch", "deepspeed", "numpy", "attrs", "cattrs")},
         "python": platform.python_version(),
         "device": torch.cuda.get_device_name() if cuda else f"{platform.machine()} CPU, {os.cpu_count()} cores",
         "processes": distributed.size(),
         "commit": _commit(),
     }
-
-
-def _components(value: Any, path: str) -> list[tuple[str, Component]]:
-    """All components below a value, with their TOML paths."""
-    found = [(path, value)] if isinstance(value, Component) else []
-    if isinstance(value, list):
-        children = [(f"{path}[{i}]", child) for i, child in enumerate(value)]
-    elif hasattr(type(value), "__attrs_attrs__"):
-        names = [a.name for a in type(value).__attrs_attrs__]
-        children = [(f"{path}.{n}".lstrip("."), getattr(value, n)) for n in names]
-    else:
-        return found
-    return found + [pair for child_path, child in children for pair in _components(child, child_path)]
 
 
 def _version(package: str) -> str | None:

@@ -26,7 +26,18 @@ from dit_toolkit import hookspecs
 from dit_toolkit._version import __version__
 from dit_toolkit.components import FAMILIES, Component, family_of
 from dit_toolkit.errors import PluginError, RecipeError
-from dit_toolkit.plugin import Provider, call_hook, check_class, hooks_of, import_file, reason, short
+from dit_toolkit.plugin import (
+    Provider,
+    call_hook,
+    check_api,
+    check_class,
+    clash_of,
+    hooks_of,
+    import_file,
+    provider_of,
+    reason,
+    short,
+)
 
 BUILTINS = ("dit_toolkit.builtin",)
 
@@ -68,6 +79,7 @@ class Registry:
         self._plugins: dict[str, _Plugin] = {}
         self._blocked = set(filter(None, map(str.strip, os.environ.get("DIT_TOOLKIT_BLOCK_PLUGINS", "").split(","))))
         self._warnings: list[str] = []
+        self._warned: set[str] = set()
 
     def resolve(self, family: str, kind: str) -> type[Component]:
         """Return the class of a kind.
@@ -77,20 +89,21 @@ class Registry:
             PluginError: more than one plugin offers it.
         """
         found = [(plugin, cls) for plugin, cls in self._offers(family) if cls.kind == kind]
-        if len({cls for _, cls in found}) == 1:
+        if clash := clash_of(family, kind, ((plugin.provider, cls) for plugin, cls in found)):
+            raise PluginError(clash)
+        if found:
             return found[0][1]
         word = family.removesuffix("s")
-        if found:
-            names = ", ".join(str(plugin.provider) for plugin, _ in found)
-            raise PluginError(f"{word} '{kind}' is offered by more than one plugin: {names}; switch all but one off")
         kinds = self.kinds(family)
         close = get_close_matches(kind, kinds, 1)
         hint = f"did you mean '{close[0]}'? " if close else ""
         message = f"unknown {word} '{short(kind)}'; {hint}available: {', '.join(kinds) or 'none'}"
         failed = [
             f"plugin {plugin.provider} failed: {plugin.reason}"
-            for plugin in self._plugins.values()
             if plugin.status == "failed"
+            else f"plugin {plugin.provider} is switched off"
+            for plugin in self._plugins.values()
+            if plugin.status != "active"
         ]
         raise RecipeError("; note: ".join([message, *failed]))
 
@@ -108,7 +121,10 @@ class Registry:
     def plugins(self) -> list[PluginInfo]:
         """Load everything and list it: built-ins, installed plugins, files, classes registered in Python."""
         for family in FAMILIES:
-            list(self._offers(family))
+            found = list(self._offers(family))
+            for kind in dict.fromkeys(cls.kind for _, cls in found):
+                if clash := clash_of(family, kind, ((plugin.provider, cls) for plugin, cls in found)):
+                    self._warn(clash)
         return [
             PluginInfo(
                 name=plugin.provider.plugin,
@@ -194,8 +210,7 @@ class Registry:
             provider = Provider("builtin", "dit-toolkit", __version__)
             self._try(module, provider, partial(importlib.import_module, module))
         for entry in importlib.metadata.entry_points(group=hookspecs.NAME) if self._discover else ():
-            dist = entry.dist
-            provider = Provider(entry.name, dist.name, dist.version) if dist else Provider(entry.name)
+            provider = provider_of(entry)
             self._try(f"{provider.distribution}:{entry.name}", provider, entry.load)
 
     def _try(self, name: str, provider: Provider, load: Callable[[], object]) -> None:
@@ -212,6 +227,7 @@ class Registry:
 
     def _add(self, name: str, provider: Provider, load: Callable[[], object]) -> None:
         module = load()
+        check_api(module)
         hooks_of(module, self._manager)
         self._manager.register(module, name)
         self._manager.check_pending()
@@ -225,10 +241,15 @@ class Registry:
     def _fail(self, plugin: _Plugin, error: BaseException) -> None:
         plugin.status = "failed"
         plugin.reason = reason(error)
-        line = f"plugin {plugin.provider} not loaded: {reason(error)}"
+        self._warn(f"plugin {plugin.provider} not loaded: {reason(error)}", error)
+
+    def _warn(self, line: str, error: BaseException | None = None) -> None:
+        """Record a failure once; in strict mode it is an error."""
         if os.environ.get("DIT_TOOLKIT_STRICT_PLUGINS", "") not in ("", "0"):
             raise PluginError(line) from error
-        self._warnings.append(line)
+        if line not in self._warned:
+            self._warned.add(line)
+            self._warnings.append(line)
 
     def _hooks(self, family: str) -> Iterator[tuple[_Plugin, Callable[[], object]]]:
         """Plugins with a hook of this family, in the order of their registration."""

@@ -26,12 +26,16 @@ from dit_toolkit.diffusion.guidance import guide
 from dit_toolkit.errors import CheckpointError, Interrupted, RecipeError, StorageError
 from dit_toolkit.images import NpzWriter, to_uint8
 from dit_toolkit.nn.dit import DiT
-from dit_toolkit.progress import progress
+from dit_toolkit.progress import progress, warn
 from dit_toolkit.random import Generator, Indices
 from dit_toolkit.recipe.load import read_resolved
+from dit_toolkit.recipe.origins import changes
 from dit_toolkit.recipe.schema import Recipe, Sample
 from dit_toolkit.recipe.sizes import sizes
 from dit_toolkit.recipe.structure import unstructure
+
+SAMPLED = ("autoencoder", "model", "objective", "sample")
+"""Tables on whose components the images depend."""
 
 
 @frozen(kw_only=True)
@@ -143,6 +147,8 @@ def load(
     if found is None:
         raise CheckpointError(f"{path}: no checkpoint in it; train it first with `dit-toolkit run`")
     recipe = recipe or read_resolved(found / "recipe.toml", plugins=plugins)
+    for line in changes(found, recipe, SAMPLED):
+        warn(line)
     kind = weights or recipe.sample.weights
     model = build_model(recipe)
     model.load_state_dict(load_file(found / f"{kind}.safetensors"))

@@ -1,5 +1,6 @@
 import os
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 
@@ -36,3 +37,20 @@ def small_run(tmp_path_factory):
 
     recipe = load_recipe(ROOT / "recipes/fashion.toml", set=SMALL)
     return recipe, run(recipe, name="small", out=tmp_path_factory.mktemp("runs") / "small")
+
+
+@pytest.fixture
+def install(tmp_path, monkeypatch):
+    """Install a one-module plugin: install("good", source) gives dit-toolkit-plugin-good 0.1."""
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def install(name, text, version="0.1"):
+        module = f"plugin_{name}_{tmp_path.name}".replace("-", "_")
+        (tmp_path / f"{module}.py").write_text(dedent(text))
+        info = tmp_path / f"dit_toolkit_plugin_{name}-{version}.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: dit-toolkit-plugin-{name}\nVersion: {version}\n")
+        (info / "entry_points.txt").write_text(f"[dit_toolkit]\n{name} = {module}\n")
+        return info
+
+    return install

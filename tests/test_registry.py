@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from textwrap import dedent
 
 import pytest
 from attrs import field, frozen
@@ -56,22 +55,6 @@ def fake_builtin(monkeypatch):
     monkeypatch.setitem(sys.modules, "fake_builtin", builtins)
     monkeypatch.delenv("DIT_TOOLKIT_STRICT_PLUGINS", raising=False)
     monkeypatch.delenv("DIT_TOOLKIT_BLOCK_PLUGINS", raising=False)
-
-
-@pytest.fixture
-def install(tmp_path, monkeypatch):
-    """Install a one-module plugin: install("good", source()) gives dit-toolkit-plugin-good 0.1."""
-    monkeypatch.syspath_prepend(tmp_path)
-
-    def install(name, text, version="0.1"):
-        module = f"plugin_{name}_{tmp_path.name}".replace("-", "_")
-        (tmp_path / f"{module}.py").write_text(dedent(text))
-        info = tmp_path / f"dit_toolkit_plugin_{name}-{version}.dist-info"
-        info.mkdir()
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: dit-toolkit-plugin-{name}\nVersion: {version}\n")
-        (info / "entry_points.txt").write_text(f"[dit_toolkit]\n{name} = {module}\n")
-
-    return install
 
 
 def make(**options):

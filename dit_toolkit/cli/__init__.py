@@ -9,7 +9,7 @@ import click
 
 from dit_toolkit import __version__, launch
 from dit_toolkit.cli.plugins import plugins
-from dit_toolkit.cli.recipe import check, show
+from dit_toolkit.cli.recipe import check, schema, show
 from dit_toolkit.cli.run import run
 from dit_toolkit.cli.samples import evaluate, grid, sample
 from dit_toolkit.cli.shell import Shell, emit
@@ -29,5 +29,5 @@ def cli(ctx: click.Context) -> None:
         emit(ctx.get_help())
 
 
-for command in (run, check, show, sample, evaluate, grid, plugins):
+for command in (run, check, show, sample, evaluate, grid, plugins, schema):
     cli.add_command(command)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -38,18 +39,28 @@ def plugin_options(command: F) -> F:
     return file(block(command))
 
 
-def load_with_options(recipe: Path, changes: Sequence[str], files: Sequence[Path], blocked: Iterable[str]) -> Recipe:
-    """Load a recipe with the options of a command; plugins that failed become warnings."""
+@contextmanager
+def load_plugins(files: Iterable[Path], blocked: Iterable[str]) -> Iterator[None]:
+    """Do what needs plugins with --plugin and --no-plugin; plugins that failed become warnings."""
     from dit_toolkit import registry
-    from dit_toolkit.recipe.load import load_recipe
 
     for name in blocked:
         registry.active().block(name)
     try:
-        return load_recipe(recipe, set=changes, plugins=files)
+        for file in files:
+            registry.active().load_file(file)
+        yield
     finally:
         for line in registry.active().warnings():
             warn(line)
+
+
+def load_with_options(recipe: Path, changes: Sequence[str], files: Sequence[Path], blocked: Iterable[str]) -> Recipe:
+    """Load a recipe with the options of a command."""
+    from dit_toolkit.recipe.load import load_recipe
+
+    with load_plugins((), blocked):
+        return load_recipe(recipe, set=changes, plugins=files)
 
 
 def refuse_existing(path: Path) -> None:

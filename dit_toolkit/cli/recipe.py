@@ -1,4 +1,4 @@
-"""`check` and `show`: what a recipe means and what it costs, without running it."""
+"""`check`, `show` and `schema`: what a recipe means, costs and may say, without running it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import click
 
 from dit_toolkit import launch
 from dit_toolkit.cli.options import (
+    FILE,
     json_option,
+    load_plugins,
     load_with_options,
     plugin_options,
     procs_option,
@@ -32,6 +34,25 @@ def show(recipe: Path, changes: Sequence[str], files: Sequence[Path], blocked: S
     from dit_toolkit.recipe.load import dumps
 
     emit(dumps(load_with_options(recipe, changes, files, blocked)).rstrip("\n"))
+
+
+@click.command()
+@click.argument("recipe", type=FILE, required=False)
+@plugin_options
+def schema(recipe: Path | None, files: Sequence[Path], blocked: Sequence[str]) -> None:
+    """Print a JSON schema of recipes, for editors.
+
+    It knows the options of installed plugins and of those that RECIPE loads from files. Save it as recipe.schema.json
+    beside a recipe that begins with the line "#:schema recipe.schema.json".
+    """
+    from dit_toolkit.recipe.jsonschema import json_schema
+    from dit_toolkit.recipe.load import load_named_plugins
+
+    with load_plugins(files, blocked):
+        if recipe:
+            load_named_plugins(recipe)
+        written = json_schema()
+    emit_json(written)
 
 
 @click.command()

@@ -30,7 +30,8 @@ class Shell(click.Group):
 
     def add_command(self, cmd: click.Command, name: str | None = None) -> None:
         """Add a command and give it --traceback."""
-        cmd.params.append(_traceback_option())
+        if not isinstance(cmd, Shell):
+            cmd.params.append(_traceback_option())
         super().add_command(cmd, name)
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002

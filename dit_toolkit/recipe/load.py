@@ -15,7 +15,9 @@ import tomli
 import tomli_w
 
 from dit_toolkit import registry
+from dit_toolkit.components import Backend, Metric
 from dit_toolkit.errors import PluginError, RecipeError
+from dit_toolkit.recipe.origins import advise, read_origins
 from dit_toolkit.recipe.schema import Recipe
 from dit_toolkit.recipe.sizes import sizes
 from dit_toolkit.recipe.structure import structure, unstructure
@@ -43,14 +45,7 @@ def load_recipe(path: str | Path, *, set: Sequence[str] = (), plugins: Sequence[
     """
     _load_files(plugins)
     table = override(read(path), set)
-    lines: list[str] = []
-    named = table.get("plugins")
-    for index, name in enumerate(named if isinstance(named, list) else ()):
-        try:
-            if isinstance(name, str):
-                registry.active().load_file(Path(path).parent / name)
-        except PluginError as error:
-            lines.append(f"plugins[{index}]: {one_line(error)}")
+    lines = _load_named(table, Path(path).parent)
     try:
         recipe = structure(table)
         sizes(recipe)
@@ -61,28 +56,60 @@ def load_recipe(path: str | Path, *, set: Sequence[str] = (), plugins: Sequence[
     return recipe
 
 
-def read_resolved(path: str | Path, *, plugins: Sequence[str | Path] = ()) -> Recipe:
-    """Read the recipe stored in a run, without its trackers. It loads no code but the .py files of `plugins`.
+def load_named_plugins(path: str | Path) -> None:
+    """Load the .py files that a recipe and what it extends name, without looking at the rest of it.
 
     Raises:
-        RecipeError: as `load_recipe`, and which plugin files the recipe would need.
+        RecipeError: a file cannot be read or loaded.
+    """
+    if lines := _load_named(read(path), Path(path).parent):
+        raise RecipeError(*lines)
+
+
+def read_resolved(path: str | Path, *, plugins: Sequence[str | Path] = ()) -> Recipe:
+    """Read the recipe stored in a run, without what only training and evaluation need and nobody offers here.
+
+    It loads no code but the .py files of `plugins`.
+
+    Raises:
+        RecipeError: as `load_recipe`, with what to install and which plugin files the recipe would need.
         PluginError: a file of `plugins` cannot be loaded.
     """
     _load_files(plugins)
     table = _parse(Path(path))
-    if isinstance(table.get("train"), dict):
-        table["train"].pop("trackers", None)  # They belong to the process that trained.
+    _leave_out(table)
     try:
         recipe = structure(table)
         sizes(recipe)
     except RecipeError as error:
         named = table.get("plugins")
-        if not isinstance(named, list) or not named:
-            raise
-        allow = " ".join(f"--plugin {name}" for name in named)
-        note = f"note: the plugin files of a stored recipe are not loaded unasked; allow it with {allow}"
-        raise RecipeError(*error.lines, note) from None
+        named = named if isinstance(named, list) else []
+        stored = read_origins(Path(path).parent)
+        lines = [advise(line, stored, named) for line in error.lines]
+        if named:
+            allow = " ".join(f"--plugin {name}" for name in named)
+            lines.append(f"note: the plugin files of a stored recipe are not loaded unasked; allow it with {allow}")
+        raise RecipeError(*lines) from None
     return recipe
+
+
+def _leave_out(table: Table) -> None:
+    """Drop the trackers, which belong to the process that trained, and a backend or metrics that are not to be had."""
+    train, evaluate = table.get("train"), table.get("evaluate")
+    if isinstance(train, dict):
+        train.pop("trackers", None)
+        if "backend" in train and not _can_be_made(train["backend"], Backend):
+            del train["backend"]
+    if isinstance(evaluate, dict) and isinstance(evaluate.get("metrics"), list):
+        evaluate["metrics"] = [metric for metric in evaluate["metrics"] if _can_be_made(metric, Metric)]
+
+
+def _can_be_made(table: Any, base: type) -> bool:
+    try:
+        structure(table, base)
+    except RecipeError:
+        return False
+    return True
 
 
 def apply(recipe: Recipe, set: Sequence[str], *, at: str = "") -> Recipe:
@@ -222,6 +249,19 @@ def _refuse_non_tables(table: Mapping[str, Any], setting: Mapping[str, Any], tex
 
 def _other_kind(old: Table, new: Table) -> bool:
     return "kind" in old and "kind" in new and old["kind"] != new["kind"]
+
+
+def _load_named(table: Table, folder: Path) -> list[str]:
+    """Load the files of `plugins`; a line for each that cannot be."""
+    lines = []
+    named = table.get("plugins")
+    for index, name in enumerate(named if isinstance(named, list) else ()):
+        try:
+            if isinstance(name, str):
+                registry.active().load_file(folder / name)
+        except PluginError as error:
+            lines.append(f"plugins[{index}]: {one_line(error)}")
+    return lines
 
 
 def _load_files(plugins: Sequence[str | Path]) -> None:

@@ -56,7 +56,7 @@ def train(recipe: Recipe, folder: Path, *, files: Mapping[str, str]) -> int:
         device=device,
     )
     ema = EMA(engine, settings.ema_decay)
-    step = load_state(folder / "checkpoints", engine, ema)
+    step = load_state(folder / "checkpoints", engine, ema, recipe)
 
     saved, since, loss_sum, logged = step, time.perf_counter(), torch.zeros((), device=device), step
     with progress("train", settings.max_steps, done=step) as bar, Log(folder, settings, recipe, step) as log:

@@ -14,6 +14,7 @@ from dit_toolkit import checkpoint, distributed
 from dit_toolkit.components import Engine
 from dit_toolkit.errors import CheckpointError
 from dit_toolkit.progress import log, warn
+from dit_toolkit.recipe.origins import changes
 from dit_toolkit.recipe.schema import Recipe, Train
 from dit_toolkit.recipe.structure import unstructure
 from dit_toolkit.training.ema import EMA
@@ -33,8 +34,12 @@ def save_state(folder: Path, engine: Engine, ema: EMA, files: Mapping[str, str])
             (folder / name).write_text(text)
 
 
-def load_state(checkpoints: Path, engine: Engine, ema: EMA) -> int:
-    """Restore the newest verified checkpoint, if any; returns its step."""
+TRAINED = ("dataset", "autoencoder", "model", "objective", "train.backend")
+"""Tables on whose components training depends."""
+
+
+def load_state(checkpoints: Path, engine: Engine, ema: EMA, recipe: Recipe) -> int:
+    """Restore the newest verified checkpoint, if any; returns its step. Other providers of components are warnings."""
     path = distributed.broadcast(checkpoint.newest(checkpoints) if distributed.rank() == 0 else None)
     if path is None:
         return 0
@@ -47,6 +52,8 @@ def load_state(checkpoints: Path, engine: Engine, ema: EMA) -> int:
     engine.load(path)
     ema.load(path / f"ema-rank{distributed.rank():05d}.safetensors", manifest["ema_updates"])
     log(f"resuming from {path}")
+    for line in changes(path, recipe, TRAINED):
+        warn(line)
     return int(manifest["step"])
 
 

@@ -188,7 +188,8 @@ def test_a_component_may_be_structured_alone(fakes):
 def test_a_default_kind_that_nobody_offers_is_an_error_of_its_table(fakes):
     fakes.block("builtin")
     [line] = faults({"hidden_size": 8, "depth": 1, "num_heads": 2, "num_classes": 3}, Model)
-    assert line == "unknown patchifier 'conv'; available: none"
+    assert line.startswith("unknown patchifier 'conv'; available: none; note: plugin 'builtin' (dit-toolkit ")
+    assert line.endswith(") is switched off")
 
 
 def test_what_is_computed_is_no_option():
