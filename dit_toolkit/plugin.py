@@ -146,7 +146,11 @@ def option_types(cls: type) -> dict[str, Any]:
     options = {option.name for option in attrs.fields(cast(Any, cls)) if option.init}
     types: dict[str, Any] = {}
     for owner in reversed(cls.__mro__):
-        written = {name: kind for name, kind in inspect.get_annotations(owner).items() if name in options}
+        written = {
+            name: kind
+            for name, kind in inspect.get_annotations(owner).items()
+            if name in options and "ClassVar" not in str(kind)  # a subclass may make a base's fact an option
+        }
         holder = SimpleNamespace(__annotations__=written)
         types |= get_type_hints(holder, vars(sys.modules[owner.__module__]), dict(vars(owner)))
     return types

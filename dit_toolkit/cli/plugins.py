@@ -50,6 +50,20 @@ def plugins(ctx: click.Context, as_json: bool) -> None:
 
 
 @plugins.command()
+@click.argument("name")
+@click.option("--family", type=click.Choice(list(WORDS)), required=True, help="What the plugin offers.")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=".", help="Folder to put it in.")
+def new(name: str, family: str, out: Path) -> None:
+    """Write a package dit-toolkit-plugin-NAME that works and passes its tests as it is.
+
+    NAME becomes the kind that a recipe uses, such as my-sampler.
+    """
+    from dit_toolkit.scaffold import new_package
+
+    emit(str(new_package(name, WORDS[family], out)))
+
+
+@plugins.command()
 @click.argument("kind")
 @click.option("--family", type=click.Choice(list(WORDS)), help="Which one, where several families have the kind.")
 @plugin_options

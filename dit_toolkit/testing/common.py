@@ -42,16 +42,10 @@ def check_options_are_typed(component: Component) -> None:
     assert not untyped, f"{_name(component)}: {', '.join(untyped)} has no type; write `name: int = field(...)`"
 
 
-def check_defaults_are_not_shared(component: Component) -> None:
-    """No default is a list or a dict that two components would share."""
-    shared = [option.name for option in _options(component) if isinstance(option.default, (list, dict, set))]
-    assert not shared, f"{_name(component)}: the default of {', '.join(shared)} is shared; use field(factory=...)"
-
-
-def check_kind(component: Component) -> None:
-    """The class is a complete component of its family with a kind in lower case, words joined by hyphens."""
+def check_class_is_taken(component: Component) -> None:
+    """The registry takes the class: complete, with a kind in lower case and hyphens, without shared mutable defaults."""
     try:
-        check_class(type(component), family_of(type(component)), "kind")
+        check_class(type(component), family_of(type(component)), "class")
     except PluginError as error:
         raise AssertionError(str(error)) from None
 

@@ -3,13 +3,13 @@
 import inspect
 import re
 from importlib import import_module
-from textwrap import dedent
 
 import pytest
 
 from dit_toolkit import hookspecs
 from dit_toolkit.components import FAMILIES
 from dit_toolkit.registry import Registry
+from dit_toolkit.scaffold import example
 from dit_toolkit.testing import checks_of
 from tests.conftest import ROOT
 
@@ -20,12 +20,6 @@ HOOKS = {
 }
 
 
-def example(hook):
-    """The code block after the `::` of a hook's docstring."""
-    _, _, code = inspect.getdoc(hook).partition("::\n")
-    return dedent(code)
-
-
 def test_there_is_a_hook_for_every_family():
     assert sorted(HOOKS) == sorted(f"register_{family}" for family in FAMILIES)
 
@@ -34,7 +28,7 @@ def test_there_is_a_hook_for_every_family():
 def test_the_example_of_a_hook_is_a_plugin_that_passes_its_checks(name, tmp_path):
     """From a file, through the hook alone, with every check of the family."""
     path, family = tmp_path / f"{name}.py", name.removeprefix("register_")
-    path.write_text(example(HOOKS[name]))
+    path.write_text(example(family))
     registry = Registry(builtins=[], discover=False)
     registry.load_file(path)
     [kind] = registry.kinds(family)

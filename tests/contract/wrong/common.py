@@ -41,12 +41,12 @@ class Untyped(Euler):
 WRONG.append(("options_are_typed", Untyped()))
 
 
-@wrong("defaults_are_not_shared")
+@wrong("class_is_taken")
 class Shared(Euler):
     weights: list[float] = [1.0]  # noqa: RUF012 - that is what is wrong
 
 
-@wrong("kind")
+@wrong("class_is_taken")
 class Kind(Euler):
     kind = "Euler_2"
 
