@@ -15,16 +15,15 @@ from dit_toolkit.components import (
     Block,
     Component,
     Dataset,
-    Engine,
     Metric,
     Objective,
     Patchifier,
     RealImages,
     Sampler,
     Split,
-    Step,
     Tracker,
 )
+from dit_toolkit.engine import Engine, Step
 from dit_toolkit.errors import (
     CheckpointError,
     DataError,

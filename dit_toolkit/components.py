@@ -10,9 +10,11 @@ Time: one clock for every objective, t in [0, 1] with 0 = data and 1 = noise, x_
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol
+
+from dit_toolkit.engine import Engine
 
 if TYPE_CHECKING:
     import numpy as np
@@ -216,46 +218,6 @@ class Dataset(Component):
         """Read a split; DataError where a file is missing or damaged."""
 
 
-class Step(NamedTuple):
-    """What one optimizer step did."""
-
-    grad_norm: float
-    applied: bool
-    """False where fp16 loss scaling skipped the update."""
-
-
-class Engine(ABC):
-    """A model in training on this process, wrapped by a backend. Every rank calls every method."""
-
-    @abstractmethod
-    def __call__(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
-        """Run the forward pass in the precision of the backend."""
-
-    @abstractmethod
-    def backward(self, loss: Tensor) -> None:
-        """Accumulate the gradient of one micro-batch's mean loss."""
-
-    @abstractmethod
-    def step(self, lr: float) -> Step:
-        """Clip, all-reduce, update and zero the gradients: one optimizer step."""
-
-    @abstractmethod
-    def master(self) -> list[Tensor]:
-        """The float32 master weights that this rank owns (whole, or its ZeRO shard), as tensors open to writing."""
-
-    @abstractmethod
-    def state(self) -> dict[str, Tensor]:
-        """Gather the whole float32 weights by name, from the master weights, on rank 0 (empty on the others)."""
-
-    @abstractmethod
-    def save(self, folder: Path) -> None:
-        """Write weights and optimizer state of every rank into an existing folder."""
-
-    @abstractmethod
-    def load(self, folder: Path) -> None:
-        """Read what `save` wrote, with the same world size; CheckpointError where it does not fit."""
-
-
 class Backend(Component):
     """What runs the training step."""
 
@@ -337,8 +299,5 @@ def family_of(cls: type) -> str:
     for family, base in FAMILIES.items():
         if isinstance(cls, type) and issubclass(cls, base):
             return family
-    raise TypeError(f"{cls!r} is not a component: it derives from none of {_names(FAMILIES.values())}")
-
-
-def _names(classes: Iterable[type]) -> str:
-    return ", ".join(cls.__name__ for cls in classes)
+    bases = ", ".join(base.__name__ for base in FAMILIES.values())
+    raise TypeError(f"{cls!r} is not a component: it derives from none of {bases}")

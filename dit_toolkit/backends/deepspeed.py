@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from attrs import field, frozen
 
-from dit_toolkit.components import Backend, Engine, Step
+from dit_toolkit.components import Backend
+from dit_toolkit.engine import Engine, Step
 from dit_toolkit.errors import CheckpointError, RecipeError
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Literal
 
 from attrs import frozen
 
-from dit_toolkit.components import Backend, Engine, Step
+from dit_toolkit.components import Backend
+from dit_toolkit.engine import Engine, Step
 from dit_toolkit.errors import RecipeError
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from unittest.mock import patch
 
-from dit_toolkit.components import Backend, Engine
+from dit_toolkit.components import Backend
+from dit_toolkit.engine import Engine
 from dit_toolkit.testing.inputs import randn, randomise, seeded
 
 if TYPE_CHECKING:

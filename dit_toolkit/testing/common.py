@@ -43,7 +43,7 @@ def check_options_are_typed(component: Component) -> None:
 
 
 def check_class_is_taken(component: Component) -> None:
-    """The registry takes the class: complete, with a kind in lower case and hyphens, without shared mutable defaults."""
+    """The registry takes the class: complete, its kind in lower case and hyphens, no shared mutable defaults."""
     try:
         check_class(type(component), family_of(type(component)), "class")
     except PluginError as error:

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from dit_toolkit.components import Engine
+from dit_toolkit.engine import Engine
 from dit_toolkit.errors import CheckpointError
 
 

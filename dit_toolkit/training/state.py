@@ -11,7 +11,7 @@ from typing import Any
 from safetensors.torch import save_file
 
 from dit_toolkit import checkpoint, distributed
-from dit_toolkit.components import Engine
+from dit_toolkit.engine import Engine
 from dit_toolkit.errors import CheckpointError
 from dit_toolkit.progress import log, warn
 from dit_toolkit.recipe.origins import changes

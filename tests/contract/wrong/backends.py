@@ -1,5 +1,5 @@
 from dit_toolkit.backends.single import Single, SingleEngine
-from dit_toolkit.components import Step
+from dit_toolkit.engine import Step
 from tests.contract.wrong import wrong
 
 

@@ -1,0 +1,50 @@
+"""What a backend gives the training loop: an engine that runs the model and keeps its master weights."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Step(NamedTuple):
+    """What one optimizer step did."""
+
+    grad_norm: float
+    applied: bool
+    """False where fp16 loss scaling skipped the update."""
+
+
+class Engine(ABC):
+    """A model in training on this process, wrapped by a backend. Every rank calls every method."""
+
+    @abstractmethod
+    def __call__(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
+        """Run the forward pass in the precision of the backend."""
+
+    @abstractmethod
+    def backward(self, loss: Tensor) -> None:
+        """Accumulate the gradient of one micro-batch's mean loss."""
+
+    @abstractmethod
+    def step(self, lr: float) -> Step:
+        """Clip, all-reduce, update and zero the gradients: one optimizer step."""
+
+    @abstractmethod
+    def master(self) -> list[Tensor]:
+        """The float32 master weights that this rank owns (whole, or its ZeRO shard), as tensors open to writing."""
+
+    @abstractmethod
+    def state(self) -> dict[str, Tensor]:
+        """Gather the whole float32 weights by name, from the master weights, on rank 0 (empty on the others)."""
+
+    @abstractmethod
+    def save(self, folder: Path) -> None:
+        """Write weights and optimizer state of every rank into an existing folder."""
+
+    @abstractmethod
+    def load(self, folder: Path) -> None:
+        """Read what `save` wrote, with the same world size; CheckpointError where it does not fit."""
