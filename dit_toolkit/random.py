@@ -70,3 +70,15 @@ class Generator:
     def randn_like(self, x: Tensor) -> Tensor:
         """Standard normal of the shape, type and device of x (N, ...)."""
         return self.randn(*x.shape[1:]).to(x)
+
+
+def randn_like(x: Tensor, generator: Generator | None) -> Tensor:
+    """Standard normal like x (N, ...), from a generator or else from torch's random state."""
+    return torch.randn_like(x) if generator is None else generator.randn_like(x)
+
+
+def rand_for(x: Tensor, generator: Generator | None) -> Tensor:
+    """Uniform in [0, 1), (N,) float64, for x (N, ...), from a generator or else from torch's random state."""
+    if generator is None:
+        return torch.rand(len(x), dtype=torch.float64, device=x.device)
+    return generator.rand().to(x.device)

@@ -126,14 +126,14 @@ class DDPM(Objective):
         import torch
 
         from dit_toolkit.diffusion.bound import discretised_nll, normal_kl
+        from dit_toolkit.random import rand_for, randn_like
 
         if t is None:
-            u = torch.rand(len(x0), dtype=torch.float64, device=x0.device) if generator is None else generator.rand()
-            step = (u.to(x0.device) * self.num_timesteps).long()  # (N,)
+            step = (rand_for(x0, generator) * self.num_timesteps).long()  # (N,)
         else:
             step = (t.double() * self.num_timesteps - 1).round().long()
         if noise is None:
-            noise = torch.randn_like(x0) if generator is None else generator.randn_like(x0)
+            noise = randn_like(x0, generator)
         rows = torch.as_tensor(self._tables).to(x0)[:, step, None, None, None]  # (6, N, 1, 1, 1)
         alpha, sigma, x0_factor, x_factor, lower, upper = rows  # (N, 1, 1, 1) each
         x = alpha * x0 + sigma * noise  # (N, C, H, W)

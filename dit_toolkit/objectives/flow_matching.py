@@ -87,13 +87,15 @@ class FlowMatching(Objective):
         """Mean squared error of the velocity eps - x0; (N,)."""
         import torch
 
+        from dit_toolkit.random import rand_for, randn_like
+
         if t is None:
-            u = torch.rand(len(x0), dtype=torch.float64, device=x0.device) if generator is None else generator.rand()
+            u = rand_for(x0, generator)  # (N,)
             if self.time_sampling == "logit-normal":
                 u = torch.special.ndtri(u.clamp(1e-12, 1 - 1e-12)).sigmoid()
             t = self.shift * u / (1 + (self.shift - 1) * u)
         if noise is None:
-            noise = torch.randn_like(x0) if generator is None else generator.randn_like(x0)
+            noise = randn_like(x0, generator)
         time = t.to(x0).view(-1, 1, 1, 1)  # (N, 1, 1, 1)
         x = torch.lerp(x0, noise, time)  # (N, C, H, W)
         output = model(x, self.network_time(t), y)  # (N, C, H, W)

@@ -37,9 +37,8 @@ class DDIMSampler(Sampler):
 
     def sample(self, denoiser: Denoiser, noise: Tensor, *, generator: Generator | None = None) -> Tensor:
         """Walk from noise (N, C, H, W) to data; a learnt variance is ignored."""
-        import torch
-
         from dit_toolkit.diffusion.schedule import posterior
+        from dit_toolkit.random import randn_like
 
         schedule, x, times = denoiser.schedule, noise, denoiser.times(self.num_steps)
         for t, s in pairwise(times):
@@ -51,5 +50,5 @@ class DDIMSampler(Sampler):
             variance = self.eta**2 * float(posterior(schedule, t, s).variance) if self.eta else 0.0
             x = float(schedule.alpha(s)) * x0 + math.sqrt(max(float(schedule.sigma(s)) ** 2 - variance, 0.0)) * eps
             if variance > 0:
-                x = x + math.sqrt(variance) * (torch.randn_like(x) if generator is None else generator.randn_like(x))
+                x = x + math.sqrt(variance) * randn_like(x, generator)
         return x

@@ -45,6 +45,7 @@ class DDPMSampler(Sampler):
         import torch
 
         from dit_toolkit.diffusion.schedule import posterior
+        from dit_toolkit.random import randn_like
 
         x, times = noise, denoiser.times(self.num_steps)
         for t, s in pairwise(times):
@@ -54,7 +55,7 @@ class DDPMSampler(Sampler):
             x = q.x0_factor * x0 + q.x_factor * x
             if s == 0:
                 break
-            z = torch.randn_like(x) if generator is None else generator.randn_like(x)
+            z = randn_like(x, generator)
             if self.variance == "learned-range":
                 if prediction.variance_fraction is None:
                     raise ValueError("variance 'learned-range' needs a network with a learned variance")
