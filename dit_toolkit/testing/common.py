@@ -124,7 +124,7 @@ def _heavy(module: str) -> str:
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     done = subprocess.run([sys.executable, "-c", _PROBE, module], env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{module} cannot be imported in a fresh process: {done.stderr.strip()[-500:]}"
-    return " and ".join(done.stdout.split("\n")).strip(" and")
+    return " and ".join(filter(None, done.stdout.splitlines()))
 
 
 def _without_kind(table: dict[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+
+from attrs import evolve
 
 from dit_toolkit.components import Tracker
 
@@ -19,6 +21,7 @@ PATIENCE = 30.0
 
 def check_records_a_run(tracker: Tracker) -> None:
     """Start, log, picture and close succeed, also a second time in the same folder, as a resumed run does."""
+    tracker = _fresh(tracker)
     with _folder() as folder:
         for first in (1, 3):
             for name, call in _calls(tracker, folder, first):
@@ -31,6 +34,7 @@ def check_records_a_run(tracker: Tracker) -> None:
 
 def check_values_are_kept(tracker: Tracker) -> None:
     """Neither the recipe nor the logged values are changed: other trackers get the same ones."""
+    tracker = _fresh(tracker)
     with _folder() as folder:
         recipe: dict[str, Any] = {"seed": 0, "model": {"hidden_size": 16}}
         values = {"step": 1, "loss": 0.5, "lr": 1e-4}
@@ -45,6 +49,7 @@ def check_values_are_kept(tracker: Tracker) -> None:
 
 def check_odd_values(tracker: Tracker) -> None:
     """A number that is not finite and a name that comes later are recorded, or an ordinary exception."""
+    tracker = _fresh(tracker)
     with _folder() as folder:
         tracker.start(folder, RECIPE)
         _survives("log of NaN", lambda: tracker.log(1, {"loss": float("nan")}))
@@ -54,6 +59,7 @@ def check_odd_values(tracker: Tracker) -> None:
 
 def check_unwritable_target(tracker: Tracker) -> None:
     """Where nothing can be written, it fails soon and with an ordinary exception, which the training loop survives."""
+    tracker = _fresh(tracker)
     with _folder() as folder:
         for name, call in _calls(tracker, folder / "grid.png" / "below-a-file", 1):
             _survives(f"{name} on an unwritable target", call)
@@ -61,6 +67,7 @@ def check_unwritable_target(tracker: Tracker) -> None:
 
 def check_target_that_goes_away(tracker: Tracker) -> None:
     """So it does where the folder is lost during the run."""
+    tracker = _fresh(tracker)
     with _folder() as folder:
         calls = dict(_calls(tracker, folder, 1))
         calls.pop("start")()
@@ -71,6 +78,7 @@ def check_target_that_goes_away(tracker: Tracker) -> None:
 
 def check_starts_again_after_a_failure(tracker: Tracker) -> None:
     """A failed run leaves nothing behind that stops the next one."""
+    tracker = _fresh(tracker)
     with _folder() as folder:
         for _, call in _calls(tracker, folder / "grid.png" / "below-a-file", 1):
             try:
@@ -82,6 +90,12 @@ def check_starts_again_after_a_failure(tracker: Tracker) -> None:
                 call()
             except Exception as error:
                 raise AssertionError(f"{name}() fails after an earlier run failed: {error}") from error
+
+
+def _fresh(tracker: Tracker) -> Tracker:
+    """Make a tracker of the same options that was never started."""
+    fresh: Tracker = evolve(cast(Any, tracker))
+    return fresh
 
 
 def _calls(tracker: Tracker, folder: Path, first: int) -> list[tuple[str, Callable[[], None]]]:
