@@ -37,6 +37,8 @@ class Block(Component):
 
     adaptive: ClassVar[bool] = True
     """Whether the final layer is modulated by t + y too (adaLN), or has a plain LayerNorm."""
+    identity_at_start: ClassVar[bool] = False
+    """Whether a new block returns its input, as adaLN-Zero does."""
 
     @abstractmethod
     def build(self, hidden_size: int, num_heads: int) -> nn.Module:
@@ -139,6 +141,10 @@ class Sampler(Component):
     """The way from noise to data. It sees a denoiser and nothing of networks, labels or guidance."""
 
     num_steps: int
+    order: ClassVar[int] = 1
+    """The error falls at least with this power of num_steps."""
+    calls_per_step: ClassVar[int] = 1
+    """Most calls of the denoiser for one of the num_steps."""
 
     def check(self, objective: Objective) -> None:
         """Refuse an objective for which the sampler is not defined.
@@ -285,6 +291,10 @@ class Metric(Component):
     unit: ClassVar[str] = ""
     floor: ClassVar[Literal["heldout", "train"]] = "heldout"
     """Which real images give the value that perfect samples would have."""
+    zero_on: ClassVar[Literal["heldout", "train"] | None] = None
+    """Which real images, given as samples, have the value 0 exactly."""
+    symmetric: ClassVar[bool] = False
+    """Whether exchanging the samples and the held-out images leaves the value."""
 
     @abstractmethod
     def compute(self, images: np.ndarray, labels: np.ndarray, real: RealImages) -> float:

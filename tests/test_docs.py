@@ -11,8 +11,8 @@ from click.testing import CliRunner
 import dit_toolkit as dit
 from dit_toolkit.objectives.flow_matching import FlowMatching
 from dit_toolkit.registry import Registry, use
+from dit_toolkit.testing import Gaussian
 from tests.conftest import ROOT
-from tests.oracles import Gaussian
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 

@@ -18,6 +18,7 @@ class AdaLNZero(Block):
     """adaLN-Zero (Peebles & Xie 2023, section 3.2): shift, scale and gate of every branch from time + class."""
 
     kind = "adaln-zero"
+    identity_at_start = True
     mlp_ratio: float = field(default=4.0, validator=[gt(0), le(64)])
     gelu: Literal["tanh", "exact"] = "tanh"
     """The paper's release has the tanh approximation; the exact one is many times faster in bf16 on a CPU."""

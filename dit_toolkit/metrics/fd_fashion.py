@@ -20,6 +20,8 @@ class FDFashion(Metric):
     kind = "fd-fashion"
     higher_is_better = False
     floor = "train"
+    zero_on = "heldout"
+    symmetric = True
 
     def compute(self, images: np.ndarray, labels: np.ndarray, real: RealImages) -> float:  # noqa: ARG002
         """Distance >= 0 of `images` uint8 (N, S, S, 3) to the held-out ones; the labels do not matter."""

@@ -22,6 +22,7 @@ class Memorisation(Metric):
     kind = "memorisation"
     higher_is_better = None
     unit = "ratio"
+    zero_on = "train"
 
     def compute(self, images: np.ndarray, labels: np.ndarray, real: RealImages) -> float:  # noqa: ARG002
         """Ratio of the medians for `images` uint8 (N, H, W, 3), of the size of the real ones, whatever their labels."""

@@ -22,6 +22,8 @@ class Heun(Sampler):
     """Heun's method on the probability-flow ODE (Karras et al. 2022, algorithm 1, deterministic)."""
 
     kind = "heun"
+    order = 2
+    calls_per_step = 2
     num_steps: int = field(default=25, validator=[ge(1), le(1_000_000)])
 
     def check(self, objective: Objective) -> None:

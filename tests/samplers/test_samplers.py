@@ -13,7 +13,7 @@ from dit_toolkit.samplers.ddim import DDIMSampler
 from dit_toolkit.samplers.ddpm import DDPMSampler
 from dit_toolkit.samplers.euler import Euler
 from dit_toolkit.samplers.heun import Heun
-from tests.oracles import Gaussian
+from dit_toolkit.testing import Gaussian
 
 ALL = [
     DDPMSampler(num_steps=20),

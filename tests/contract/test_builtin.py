@@ -1,0 +1,96 @@
+"""Every built-in kind passes every check of its family."""
+
+import subprocess
+import sys
+
+import pytest
+from attrs import frozen
+
+from dit_toolkit.autoencoders.identity import Identity
+from dit_toolkit.backends.deepspeed import DeepSpeed
+from dit_toolkit.backends.single import Single
+from dit_toolkit.blocks.adaln_zero import AdaLNZero
+from dit_toolkit.components import FAMILIES, family_of
+from dit_toolkit.datasets.fashion import Fashion
+from dit_toolkit.metrics.class_accuracy import ClassAccuracy
+from dit_toolkit.metrics.fd_fashion import FDFashion
+from dit_toolkit.metrics.memorisation import Memorisation
+from dit_toolkit.objectives.ddpm import DDPM
+from dit_toolkit.objectives.flow_matching import FlowMatching
+from dit_toolkit.patchifiers.conv import Conv
+from dit_toolkit.registry import Registry
+from dit_toolkit.samplers.ddim import DDIMSampler
+from dit_toolkit.samplers.ddpm import DDPMSampler
+from dit_toolkit.samplers.euler import Euler
+from dit_toolkit.samplers.heun import Heun
+from dit_toolkit.testing import checks_of, parametrize_with_checks
+from dit_toolkit.testing.parametrize import describe
+from dit_toolkit.trackers.csv import CSV
+from dit_toolkit.trackers.tensorboard import TensorBoard
+
+COMPONENTS = [
+    AdaLNZero(),
+    AdaLNZero(mlp_ratio=2.0, gelu="exact"),
+    Conv(),
+    Conv(patch_size=(2, 4)),
+    Conv(patch_size=1),
+    DDPM(),
+    DDPM(learn_sigma=False),
+    DDPM(beta_schedule="squared-cosine"),
+    FlowMatching(),
+    FlowMatching(target="x0", time_sampling="logit-normal", shift=3.0),
+    DDPMSampler(),
+    DDPMSampler(variance="fixed-small"),
+    DDPMSampler(variance="fixed-large", clip_x0=1.0),
+    DDIMSampler(),
+    DDIMSampler(eta=0.5, clip_x0=1.0),
+    Euler(),
+    Heun(),
+    Identity(),
+    Fashion(),
+    Fashion(image_size=28, flip=True, split_seed=1),
+    Single(),
+    *(DeepSpeed(zero_stage=stage) for stage in (0, 1, 2, 3)),
+    ClassAccuracy(),
+    FDFashion(),
+    Memorisation(),
+    CSV(),
+    TensorBoard(),
+]
+
+
+@parametrize_with_checks(COMPONENTS)
+def test_contract(component, check):
+    check(component)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_built_in_kind_is_listed(family):
+    listed = {component.kind for component in COMPONENTS if family_of(type(component)) == family}
+    assert listed == set(Registry(discover=False).kinds(family))
+
+
+def test_ids_name_the_options_that_are_not_defaults():
+    assert [describe(c) for c in (Heun(), Heun(num_steps=3))] == ["Heun()", "Heun(num_steps=3)"]
+    ids = [param.id for param in parametrize_with_checks([Heun(num_steps=3)]).args[1]]
+    assert "Heun(num_steps=3)-deterministic" in ids
+
+
+def test_an_expected_failure_is_a_strict_xfail_of_a_check_that_exists():
+    mark = parametrize_with_checks([Heun()], expected_failures={"check_calls": "adaptive"})
+    [param] = [param for param in mark.args[1] if param.marks]
+    assert (param.id, param.marks[0].kwargs) == ("Heun()-calls", {"reason": "adaptive", "strict": True})
+    with pytest.raises(ValueError, match="no check named cals; there are calls"):
+        parametrize_with_checks([Heun()], expected_failures={"cals": "adaptive"})
+
+
+def test_a_class_is_refused_and_so_is_what_is_no_component():
+    with pytest.raises(TypeError, match=r"write Heun\(\.\.\.\)"):
+        checks_of(Heun)
+    with pytest.raises(TypeError, match="not a component"):
+        checks_of(frozen(type("Plain", (), {}))())
+
+
+def test_importing_the_checks_imports_no_torch():
+    code = "import sys, dit_toolkit.testing; assert not {'torch', 'pytest', 'deepspeed'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,78 @@
+from dit_toolkit.backends.single import Single, SingleEngine
+from dit_toolkit.components import Step
+from tests.contract.wrong import wrong
+
+
+class Started(Single):
+    """The right backend with another engine."""
+
+    engine = SingleEngine
+
+    def start(self, model, optimizer, *, precision, gradient_clipping, micro_batch_size, accumulation, device):
+        return self.engine(model, optimizer, precision == "bf16", gradient_clipping, accumulation)
+
+
+class IgnoresRate(SingleEngine):
+    def step(self, lr):
+        return super().step(0.05)
+
+
+class Sums(SingleEngine):
+    def backward(self, loss):
+        super().backward(loss * self.accumulation)
+
+
+class NormAfter(SingleEngine):
+    def step(self, lr):
+        step = super().step(lr)
+        return Step(min(step.grad_norm, self.clipping), step.applied) if self.clipping else step
+
+
+class LowPrecision(SingleEngine):
+    def state(self):
+        low = self.masters is not self.params
+        return {name: value.bfloat16() if low else value for name, value in super().state().items()}
+
+
+class Copies(SingleEngine):
+    def master(self):
+        return [tensor.clone() for tensor in super().master()]
+
+
+class WeightsOnly(SingleEngine):
+    """Forgets the optimizer's state."""
+
+    def load(self, folder):
+        before = self.optimizer.state_dict()
+        super().load(folder)
+        self.optimizer.load_state_dict(before)
+
+
+@wrong("step_is_the_plain_step")
+class ConstantRate(Started):
+    engine = IgnoresRate
+
+
+@wrong("accumulation_is_the_mean")
+class Summing(Started):
+    engine = Sums
+
+
+@wrong("clipping")
+class ClippedNorm(Started):
+    engine = NormAfter
+
+
+@wrong("state_is_named")
+class Low(Started):
+    engine = LowPrecision
+
+
+@wrong("masters_are_the_weights")
+class Copying(Started):
+    engine = Copies
+
+
+@wrong("resumes")
+class Forgetting(Started):
+    engine = WeightsOnly
