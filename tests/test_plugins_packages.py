@@ -3,6 +3,7 @@
 import ast
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -66,27 +67,19 @@ def test_each_has_what_a_package_needs(package):
     [module] = project["entry-points"]["dit_toolkit"].values()
     assert module == package.name.replace("-", "_")
     assert "parametrize_with_checks" in "".join(path.read_text() for path in package.glob("tests/test_*.py"))
-    readme = (package / "README.md").read_text()
-    assert f"pip install {package.name}" in readme
-    assert "```toml" in readme
+    assert f"pip install {package.name}\n" in (package / "README.md").read_text()
+    assert in_readme(package)
 
 
-RECIPE = """
-extends = "{fashion}"
-[model.block]
-kind = "registers"
-num_registers = 2
-[sample.sampler]
-kind = "restart"
-num_steps = 6
-[[train.trackers]]
-kind = "wandb"
-"""
+def in_readme(package):
+    """The piece of a recipe that a README shows."""
+    [text] = re.findall(r"^```toml\n(.*?)^```", (package / "README.md").read_text(), re.M | re.S)
+    return text
 
 
 @pytest.mark.timeout(600)
 def test_installed_from_their_wheels_a_recipe_uses_them_by_name_alone(tmp_path):
-    """Built, installed outside the tree, and run there in processes of their own."""
+    """Built, installed outside the tree, and run there in processes of their own, as their READMEs say."""
     wheels, site, home = (tmp_path / name for name in ("wheels", "site", "home"))
     home.mkdir()
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q"]
@@ -123,7 +116,8 @@ def test_installed_from_their_wheels_a_recipe_uses_them_by_name_alone(tmp_path):
         assert (plugin["version"], plugin["status"], plugin["families"]) == ("0.1.0", "active", {family: [kind]})
 
     recipe = tmp_path / "mine.toml"
-    recipe.write_text(RECIPE.format(fashion=(ROOT / "recipes/fashion.toml").as_posix()))
+    base = f'extends = "{(ROOT / "recipes/fashion.toml").as_posix()}"\n'
+    recipe.write_text(base + "".join(map(in_readme, PACKAGES)))
     toolkit("run", recipe, "--out", "run", *(part for change in SMALL for part in ("--set", change)))
     components = json.loads((tmp_path / "run/provenance.json").read_text())["components"]
     assert [components[path] for path in ("model.block", "sample.sampler", "train.trackers[0]")] == [
