@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from dit_toolkit.diffusion.denoiser import Denoiser, Prediction
     from dit_toolkit.diffusion.schedule import Schedule
     from dit_toolkit.evaluation import evaluate
+    from dit_toolkit.nn.attention import attend
+    from dit_toolkit.nn.layers import modulate
     from dit_toolkit.random import Generator
     from dit_toolkit.run import train
     from dit_toolkit.sampling import Trained, load
@@ -82,11 +84,13 @@ __all__ = [
     "Train",
     "Trained",
     "__version__",
+    "attend",
     "build_model",
     "evaluate",
     "hookimpl",
     "load",
     "load_recipe",
+    "modulate",
     "register",
     "train",
 ]
@@ -97,9 +101,11 @@ _LAZY = {
     "Prediction": "diffusion.denoiser",
     "Schedule": "diffusion.schedule",
     "Trained": "sampling",
+    "attend": "nn.attention",
     "build_model": "build",
     "evaluate": "evaluation",
     "load": "sampling",
+    "modulate": "nn.layers",
     "train": "run",
 }
 

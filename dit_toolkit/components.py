@@ -146,7 +146,7 @@ class Sampler(Component):
     order: ClassVar[int] = 1
     """The error falls at least with this power of num_steps."""
     calls_per_step: ClassVar[int] = 1
-    """Most calls of the denoiser for one of the num_steps."""
+    """Most calls of the denoiser for one of the num_steps; a property where the options decide."""
 
     def check(self, objective: Objective) -> None:
         """Refuse an objective for which the sampler is not defined.

@@ -66,7 +66,7 @@ def check_calls(sampler: Sampler) -> None:
         few = _with_steps(sampler, 6)
         denoiser = Gaussian(objective, MEAN, STD)
         few.sample(denoiser, randn(1, 1, 1, 1), generator=generator(0))
-        calls, most = len(denoiser.calls), 6 * sampler.calls_per_step
+        calls, most = len(denoiser.calls), 6 * few.calls_per_step
         assert 6 <= calls <= most, (
             f"{objective.kind}: {calls} calls of the denoiser in 6 steps, expected 6 to {most}; set calls_per_step"
         )

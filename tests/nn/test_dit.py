@@ -5,6 +5,7 @@ from dit_toolkit.blocks.adaln_zero import AdaLNZero
 from dit_toolkit.nn.attention import attend
 from dit_toolkit.nn.dit import DiT, count_parameters
 from dit_toolkit.nn.embed import TimeEmbed, sincos_positions
+from dit_toolkit.nn.layers import init_linear
 from dit_toolkit.nn.patch import ConvEmbed, LinearHead
 from dit_toolkit.patchifiers.conv import Conv
 
@@ -147,6 +148,13 @@ def test_plain_products_equal_the_fused_kernel():
     fused = attend(q, k, v)
     low = attend(q.bfloat16(), k.bfloat16(), v.bfloat16())
     assert (low.float() - fused).norm() / fused.norm() < 0.02
+
+
+def test_layers_without_biases_are_initialised_too():
+    layer = torch.nn.Linear(2, 3, bias=False)
+    layer.weight.data.fill_(9)
+    init_linear(layer)
+    assert layer.weight.abs().max() <= (6 / 5) ** 0.5
 
 
 def test_extra_tokens_go_before_the_image_and_are_dropped():
