@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tomli
 import torch
 
@@ -57,11 +58,13 @@ def run(
             _claim(folder, recipe, files)
         distributed.barrier()
         if "train" in stages:
-            done = distributed.broadcast(_steps_done(folder) if distributed.rank() == 0 else 0)
+            newest = checkpoint.newest(folder / "checkpoints") if distributed.rank() == 0 else None
+            newest = distributed.broadcast(newest)
+            done = checkpoint.read_manifest(newest)["step"] if newest else 0
             if done >= recipe.train.max_steps:
                 log(f"{folder}: already trained for {done} steps")
             else:
-                train_steps(recipe, folder, files=files)
+                train_steps(recipe, folder, files=files, resume=newest)
         if "sample" in stages or "evaluate" in stages:
             _sample_and_evaluate(recipe, folder, draw="sample" in stages, judge="evaluate" in stages)
         if distributed.rank() == 0:
@@ -124,12 +127,6 @@ def _changes(old: dict[str, Any], new: dict[str, Any], path: str = "") -> list[s
     return lines
 
 
-def _steps_done(folder: Path) -> int:
-    """Step of the newest checkpoint that holds."""
-    found = checkpoint.newest(folder / "checkpoints")
-    return checkpoint.read_manifest(found)["step"] if found else 0
-
-
 def _sample_and_evaluate(recipe: Recipe, folder: Path, *, draw: bool, judge: bool) -> None:
     """Draw (or find) the samples of the newest weights with the recipe's settings, and judge them."""
     trained = load(folder, recipe=recipe)
@@ -142,7 +139,7 @@ def _sample_and_evaluate(recipe: Recipe, folder: Path, *, draw: bool, judge: boo
     if distributed.rank() > 0:
         return
     images = read_npz(place / "samples.npz")
-    labels = torch.tensor(json.loads((place / "samples.json").read_text())["labels"]).numpy()
+    labels = np.asarray(json.loads((place / "samples.json").read_text())["labels"], dtype=np.int64)
     if not (place / "grid.png").exists():
         names = recipe.dataset.class_names
         grid(images, labels, names, columns=recipe.sample.grid_columns).save(place / "grid.png")

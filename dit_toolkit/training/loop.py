@@ -22,11 +22,12 @@ from dit_toolkit.training.order import Order, drop_labels
 from dit_toolkit.training.state import Log, load_state, save_state
 
 
-def train(recipe: Recipe, folder: Path, *, files: Mapping[str, str]) -> int:
-    """Train a recipe in a run folder, from its newest checkpoint if it has one; returns the step reached.
+def train(recipe: Recipe, folder: Path, *, files: Mapping[str, str], resume: Path | None = None) -> int:
+    """Train a recipe in a run folder, from the start or from a checkpoint; returns the step reached.
 
     Args:
         files: texts to put into every checkpoint (recipe.toml, provenance.json).
+        resume: verified checkpoint to go on from.
 
     Raises:
         Interrupted: a signal asked to stop; the state is saved.
@@ -56,7 +57,7 @@ def train(recipe: Recipe, folder: Path, *, files: Mapping[str, str]) -> int:
         device=device,
     )
     ema = EMA(engine, settings.ema_decay)
-    step = load_state(folder / "checkpoints", engine, ema, recipe)
+    step = load_state(resume, engine, ema, recipe) if resume else 0
 
     saved, since, loss_sum, logged = step, time.perf_counter(), torch.zeros((), device=device), step
     with progress("train", settings.max_steps, done=step) as bar, Log(folder, settings, recipe, step) as log:

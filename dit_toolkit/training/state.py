@@ -38,11 +38,8 @@ TRAINED = ("dataset", "autoencoder", "model", "objective", "train.backend")
 """Tables on whose components training depends."""
 
 
-def load_state(checkpoints: Path, engine: Engine, ema: EMA, recipe: Recipe) -> int:
-    """Restore the newest verified checkpoint, if any; returns its step. Other providers of components are warnings."""
-    path = distributed.broadcast(checkpoint.newest(checkpoints) if distributed.rank() == 0 else None)
-    if path is None:
-        return 0
+def load_state(path: Path, engine: Engine, ema: EMA, recipe: Recipe) -> int:
+    """Restore a verified checkpoint; returns its step. Other providers of components are warnings."""
     manifest = checkpoint.read_manifest(path)
     if manifest["world_size"] != distributed.size():
         raise CheckpointError(
