@@ -21,4 +21,5 @@ def build_model(recipe: Recipe) -> DiT:
         patchifier=model.patchifier,
         block=model.block,
         null_class=model.class_dropout_prob > 0,
+        positions=model.positions,
     )

@@ -22,18 +22,22 @@ from dit_toolkit.hookspecs import hookimpl
 
 @hookimpl
 def register_blocks() -> list[type[Block]]:
-    """adaLN-Zero."""
+    """The four variants of the DiT paper."""
+    from dit_toolkit.blocks.adaln import AdaLN
     from dit_toolkit.blocks.adaln_zero import AdaLNZero
+    from dit_toolkit.blocks.cross_attention import CrossAttention
+    from dit_toolkit.blocks.in_context import InContext
 
-    return [AdaLNZero]
+    return [AdaLNZero, AdaLN, InContext, CrossAttention]
 
 
 @hookimpl
 def register_patchifiers() -> list[type[Patchifier]]:
-    """A convolution."""
+    """A convolution, or a linear layer."""
     from dit_toolkit.patchifiers.conv import Conv
+    from dit_toolkit.patchifiers.linear import Linear
 
-    return [Conv]
+    return [Conv, Linear]
 
 
 @hookimpl

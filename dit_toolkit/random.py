@@ -72,6 +72,14 @@ class Generator:
         return self.randn(*x.shape[1:]).to(x)
 
 
+def seed_torch(seed: int, position: int) -> None:
+    """Set torch's own random state, which dropout draws from, to a function of a run's seed and a position in its data.
+
+    The numbers of SeedSequence are fixed by numpy's promise of compatibility.
+    """
+    torch.manual_seed(int(np.random.SeedSequence((seed, position)).generate_state(1, np.uint64)[0]))
+
+
 def randn_like(x: Tensor, generator: Generator | None) -> Tensor:
     """Standard normal like x (N, ...), from a generator or else from torch's random state."""
     return torch.randn_like(x) if generator is None else generator.randn_like(x)

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dit_toolkit.nn.attention import SelfAttention
-from dit_toolkit.nn.layers import Mlp, modulate, zero_
+from dit_toolkit.nn.layers import layer_norm, modulate, zero_
 
 
 class AdaLNZeroBlock(nn.Module):
     """Attention and MLP, their normalisation and residual gates regressed from time + class; the identity at first."""
 
-    def __init__(self, hidden_size: int, num_heads: int, mlp_ratio: float, gelu: Literal["tanh", "exact"]) -> None:
+    def __init__(self, hidden_size: int, attention: nn.Module, mlp: nn.Module, dropout: float = 0.0) -> None:
         super().__init__()
-        self.norm1 = nn.LayerNorm(hidden_size, eps=1e-6, elementwise_affine=False)
-        self.attention = SelfAttention(hidden_size, num_heads)
-        self.norm2 = nn.LayerNorm(hidden_size, eps=1e-6, elementwise_affine=False)
-        self.mlp = Mlp(hidden_size, mlp_ratio, gelu=gelu)
+        self.norm1 = layer_norm(hidden_size)
+        self.attention = attention
+        self.norm2 = layer_norm(hidden_size)
+        self.mlp = mlp
         self.modulation = nn.Linear(hidden_size, 6 * hidden_size)
+        self.dropout = nn.Dropout(dropout)
 
     def reset(self) -> None:
         """Zero the modulation, and with it the gates."""
@@ -30,5 +28,7 @@ class AdaLNZeroBlock(nn.Module):
         """Map tokens x (N, T, D), conditioned on embeddings t and y (N, D), to (N, T, D)."""
         modulation = self.modulation(F.silu(t + y))  # (N, 6 D)
         shift1, scale1, gate1, shift2, scale2, gate2 = modulation.chunk(6, dim=1)  # 6 x (N, D)
-        x = x + gate1.unsqueeze(1) * self.attention(modulate(self.norm1(x), shift1, scale1))  # (N, T, D)
-        return x + gate2.unsqueeze(1) * self.mlp(modulate(self.norm2(x), shift2, scale2))  # (N, T, D)
+        update = self.attention(modulate(self.norm1(x), shift1, scale1))  # (N, T, D)
+        x = x + gate1.unsqueeze(1) * self.dropout(update)  # (N, T, D)
+        update = self.mlp(modulate(self.norm2(x), shift2, scale2))  # (N, T, D)
+        return x + gate2.unsqueeze(1) * self.dropout(update)  # (N, T, D)

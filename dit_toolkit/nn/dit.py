@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -20,6 +22,7 @@ class DiT(nn.Module):
         hidden_size, depth, num_heads: D, number of blocks, attention heads.
         num_classes: real classes; with `null_class` the label `num_classes` stands for "no class".
         patchifier, block: the components that build embedding, head and blocks.
+        positions: "sincos", fixed and outside the parameters, or "learned".
     """
 
     positions: Tensor
@@ -37,12 +40,16 @@ class DiT(nn.Module):
         patchifier: Patchifier,
         block: Block,
         null_class: bool = True,
+        positions: Literal["sincos", "learned"] = "sincos",
     ) -> None:
         super().__init__()
         self.grid = patchifier.grid(*input_size)
         self.extra_tokens = block.extra_tokens
         self.patch_embed = patchifier.build_embed(in_channels, hidden_size)
-        self.register_buffer("positions", sincos_positions(hidden_size, *self.grid), persistent=False)
+        if positions == "learned":
+            self.positions = nn.Parameter(torch.empty(self.grid[0] * self.grid[1], hidden_size))
+        else:
+            self.register_buffer("positions", sincos_positions(hidden_size, *self.grid), persistent=False)
         self.time_embed = TimeEmbed(hidden_size)
         self.label_embed = nn.Embedding(num_classes + null_class, hidden_size)
         self.prefix = block.build_prefix(hidden_size)
@@ -57,6 +64,8 @@ class DiT(nn.Module):
         nn.init.normal_(self.time_embed.fc1.weight, std=0.02)
         nn.init.normal_(self.time_embed.fc2.weight, std=0.02)
         nn.init.normal_(self.label_embed.weight, std=0.02)
+        if isinstance(self.positions, nn.Parameter):
+            nn.init.normal_(self.positions, std=0.02)
         for module in self.modules():
             reset = getattr(module, "reset", None)
             if module is not self and callable(reset):

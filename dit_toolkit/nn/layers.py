@@ -23,6 +23,11 @@ class Mlp(nn.Module):
         return self.fc2(F.gelu(self.fc1(x), approximate=self.approximate))  # (N, T, D)
 
 
+def layer_norm(hidden_size: int, *, affine: bool = False) -> nn.LayerNorm:
+    """LayerNorm with the paper's epsilon; plain blocks learn its scale and shift, adaptive ones modulate instead."""
+    return nn.LayerNorm(hidden_size, eps=1e-6, elementwise_affine=affine)
+
+
 def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
     """x (N, T, D) times 1 + scale, plus shift; both (N, D), equal for every token."""
     return torch.addcmul(shift.unsqueeze(1), x, 1 + scale.unsqueeze(1))  # (N, T, D)
@@ -37,7 +42,8 @@ def init_linear(module: nn.Module) -> None:
                 nn.init.zeros_(layer.bias)
 
 
-def zero_(layer: nn.Linear) -> None:
-    """Zero a linear layer, so that what it feeds starts as the identity or as 0."""
+def zero_(layer: nn.Linear | nn.ConvTranspose2d) -> None:
+    """Zero a layer, so that what it feeds starts as the identity or as 0."""
     nn.init.zeros_(layer.weight)
-    nn.init.zeros_(layer.bias)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)

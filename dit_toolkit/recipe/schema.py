@@ -44,15 +44,18 @@ class Model:
     num_classes: int = field(validator=[ge(1), le(10_000_000)])
     class_dropout_prob: float = field(default=0.1, validator=[ge(0), lt(1)])
     """Share of labels replaced by the null class in training; 0 leaves out the null class and thereby guidance."""
+    positions: Literal["sincos", "learned"] = "sincos"
+    """Fixed 2-D sine-cosine positions, or learned ones."""
     patchifier: Patchifier = field(factory=_default("patchifiers", "conv"))
     block: Block = field(factory=_default("blocks", "adaln-zero"))
 
     def __attrs_post_init__(self) -> None:
         if self.hidden_size % self.num_heads:
             raise ValueError(f"hidden_size ({self.hidden_size}) is not divisible by num_heads ({self.num_heads})")
-        if self.hidden_size % 4:
+        if self.hidden_size % 4 and self.positions == "sincos":
             raise ValueError(
-                f"hidden_size ({self.hidden_size}) is not divisible by 4, which the 2-D sine-cosine positions need"
+                f"hidden_size ({self.hidden_size}) is not divisible by 4, which the 2-D sine-cosine positions need;"
+                ' positions = "learned" take any'
             )
 
 

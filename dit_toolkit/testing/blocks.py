@@ -101,7 +101,7 @@ def check_checkpointed_is_plain(block: Block) -> None:
     import torch
     from torch.utils.checkpoint import checkpoint
 
-    module, (x, t, y) = _trained(block), _inputs(block)
+    module, (x, t, y) = _trained(block).train(), _inputs(block)
     results = []
     for again in (False, True):
         leaf = x.detach().clone().requires_grad_()
@@ -137,7 +137,7 @@ def _new(block: Block) -> nn.Module:
 
 
 def _trained(block: Block) -> nn.Module:
-    return randomise(_new(block))
+    return randomise(_new(block)).eval()
 
 
 def _prefix(block: Block) -> nn.Module | None:

@@ -14,7 +14,7 @@ from dit_toolkit import checkpoint, distributed, stop
 from dit_toolkit.build import build_model
 from dit_toolkit.errors import Interrupted, NonFiniteError
 from dit_toolkit.progress import progress
-from dit_toolkit.random import Generator
+from dit_toolkit.random import Generator, seed_torch
 from dit_toolkit.recipe.schema import Recipe, Train
 from dit_toolkit.recipe.sizes import split_batch
 from dit_toolkit.training.ema import EMA
@@ -70,6 +70,7 @@ def train(recipe: Recipe, folder: Path, *, files: Mapping[str, str], resume: Pat
                 x, y = data.batch(order[positions], generator)
                 x0 = codec.encode(x.to(device), generator)  # (n, C, H, W)
                 y = drop_labels(y.to(device), recipe.model.class_dropout_prob, null, generator)  # (n,)
+                seed_torch(recipe.seed, start)
                 loss = recipe.objective.loss(engine, x0, y, generator=generator).mean()
                 engine.backward(loss)
                 loss_sum += loss.detach() * (micro / share)

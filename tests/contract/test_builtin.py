@@ -9,7 +9,10 @@ from attrs import frozen
 from dit_toolkit.autoencoders.identity import Identity
 from dit_toolkit.backends.deepspeed import DeepSpeed
 from dit_toolkit.backends.single import Single
+from dit_toolkit.blocks.adaln import AdaLN
 from dit_toolkit.blocks.adaln_zero import AdaLNZero
+from dit_toolkit.blocks.cross_attention import CrossAttention
+from dit_toolkit.blocks.in_context import InContext
 from dit_toolkit.components import FAMILIES, family_of
 from dit_toolkit.datasets.fashion import Fashion
 from dit_toolkit.metrics.class_accuracy import ClassAccuracy
@@ -18,6 +21,7 @@ from dit_toolkit.metrics.memorisation import Memorisation
 from dit_toolkit.objectives.ddpm import DDPM
 from dit_toolkit.objectives.flow_matching import FlowMatching
 from dit_toolkit.patchifiers.conv import Conv
+from dit_toolkit.patchifiers.linear import Linear
 from dit_toolkit.registry import Registry
 from dit_toolkit.samplers.ddim import DDIMSampler
 from dit_toolkit.samplers.ddpm import DDPMSampler
@@ -31,9 +35,19 @@ from dit_toolkit.trackers.tensorboard import TensorBoard
 COMPONENTS = [
     AdaLNZero(),
     AdaLNZero(mlp_ratio=2.0, gelu="exact"),
+    AdaLNZero(attention="math", dropout=0.2, attention_dropout=0.3),
+    AdaLN(),
+    AdaLN(qk_norm=True),
+    InContext(),
+    InContext(qk_norm=True, attention="sdpa"),
+    CrossAttention(),
+    CrossAttention(qk_norm=True, attention="math", mlp_ratio=1.5),
     Conv(),
     Conv(patch_size=(2, 4)),
     Conv(patch_size=1),
+    Conv(patch_size=(4, 2), head="conv-transpose"),
+    Linear(),
+    Linear(patch_size=(2, 4), head="conv-transpose"),
     DDPM(),
     DDPM(learn_sigma=False),
     DDPM(beta_schedule="squared-cosine"),

@@ -13,7 +13,7 @@ from dit_toolkit.recipe.schema import Model, Recipe, Sample, Train
 
 FREE = {"config"}
 """Tables whose keys are not ours to check."""
-CHOICES = {"lr_schedule", "precision", "weights"}
+CHOICES = {"lr_schedule", "precision", "weights", "positions", "attention", "gelu", "head"}
 REQUIRED = {
     option.name for cls in (Recipe, Model, Train) for option in attrs.fields(cls) if option.default is attrs.NOTHING
 } | {"kind"}
