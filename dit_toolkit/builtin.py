@@ -62,18 +62,21 @@ def register_samplers() -> list[type[Sampler]]:
 
 @hookimpl
 def register_autoencoders() -> list[type[Autoencoder]]:
-    """None at all: pixels."""
+    """None at all, for pixels, and that of latent diffusion."""
     from dit_toolkit.autoencoders.identity import Identity
+    from dit_toolkit.autoencoders.kl import KL
 
-    return [Identity]
+    return [Identity, KL]
 
 
 @hookimpl
 def register_datasets() -> list[type[Dataset]]:
-    """The Fashion-MNIST test images that come with the package."""
+    """The Fashion-MNIST test images that come with the package, latents made beforehand, and random numbers."""
     from dit_toolkit.datasets.fashion import Fashion
+    from dit_toolkit.datasets.latents import Latents
+    from dit_toolkit.datasets.synthetic import Synthetic
 
-    return [Fashion]
+    return [Fashion, Latents, Synthetic]
 
 
 @hookimpl

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol
 
 from dit_toolkit.engine import Engine
+from dit_toolkit.errors import DataError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -201,21 +202,31 @@ class Split(Protocol):
 
 
 class Dataset(Component):
-    """Labelled images (or latents), in a train and a val split."""
+    """Labelled images, or latents that the recipe's autoencoder made of them, in a train and a val split."""
+
+    latents: bool = False
+    """Whether items are latents, which `open_latents` reads; a property where the options decide."""
 
     @property
     @abstractmethod
     def shape(self) -> Shape:
-        """Shape of every image."""
+        """Shape of every image, also where the items are its latents."""
 
     @property
     @abstractmethod
     def class_names(self) -> Sequence[str]:
         """Names of the classes, in the order of the labels."""
 
+    def check(self) -> None:
+        """Refuse data that is not there, before anything starts and without reading it; MissingDataError."""
+
     @abstractmethod
     def open(self, split: Literal["train", "val"]) -> Split:
-        """Read a split; DataError where a file is missing or damaged."""
+        """Read a split of images; DataError where a file is missing or damaged, or there are only latents."""
+
+    def open_latents(self, split: Literal["train", "val"], shape: Shape) -> Split:  # noqa: ARG002 - for those with latents
+        """Read a split of scaled latents (C, H, W) = shape; DataError where they are of another shape."""
+        raise DataError(f"dataset {self.kind!r} holds images, no latents")
 
 
 class Backend(Component):

@@ -34,6 +34,18 @@ class DataError(DitToolkitError):
     """A file that is missing, damaged or of another shape than promised."""
 
 
+class MissingDataError(DataError):
+    """Data that is not there, with the commands that make it; `{recipe}` in one is the recipe's path."""
+
+    def __init__(self, line: str, *commands: str) -> None:
+        super().__init__(line, *(f"  {command}" for command in commands))
+        self.line, self.commands = line, commands
+
+    def of_recipe(self, path: object) -> MissingDataError:
+        """Name the recipe in the commands."""
+        return MissingDataError(self.line, *(command.format(recipe=path) for command in self.commands))
+
+
 class CheckpointError(DitToolkitError):
     """A run or checkpoint that is missing, damaged or made by another recipe."""
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 
-from dit_toolkit.components import Dataset, Split
+from dit_toolkit.components import Dataset, Shape, Split
 from dit_toolkit.testing.inputs import generator
 
 
@@ -16,20 +18,20 @@ def check_shapes(dataset: Dataset) -> None:
         assert len(split) > 0, f"{name}: the split is empty"
         index = _index(split)
         x, y = split.batch(index)
-        right = (len(index), *dataset.shape)
-        assert tuple(x.shape) == right, f"{name}: images are {tuple(x.shape)}, the dataset's shape says {right}"
-        assert x.dtype == torch.float32, f"{name}: images are {x.dtype}, expected float32"
+        right = (len(index), *(_latent(dataset) if dataset.latents else dataset.shape))
+        assert tuple(x.shape) == right, f"{name}: items are {tuple(x.shape)}, expected {right}"
+        assert x.dtype == torch.float32, f"{name}: items are {x.dtype}, expected float32"
         assert tuple(y.shape) == (len(index),), f"{name}: labels are {tuple(y.shape)}, expected (N,) = {(len(index),)}"
         assert y.dtype == torch.int64, f"{name}: labels of a batch are {y.dtype}, expected int64"
 
 
 def check_range(dataset: Dataset) -> None:
-    """Images (1 or 3 channels) lie in [-1, 1] and use more than half of it; latents are finite."""
+    """Images lie in [-1, 1] and use more than half of it; latents are finite."""
     for name, split in _splits(dataset):
         x, _ = split.batch(np.arange(min(len(split), 64)))
         assert x.isfinite().all(), f"{name}: not every value is finite"
         low, high = float(x.min()), float(x.max())
-        if dataset.shape[0] in (1, 3):
+        if not dataset.latents:
             assert -1 <= low < high <= 1, f"{name}: images lie in [{low:g}, {high:g}], expected [-1, 1]"
             assert high - low > 1, f"{name}: images lie in [{low:g}, {high:g}], a small part of [-1, 1]"
 
@@ -87,7 +89,16 @@ def check_batches_are_copies(dataset: Dataset) -> None:
 
 
 def _splits(dataset: Dataset) -> list[tuple[str, Split]]:
-    return [("train", dataset.open("train")), ("val", dataset.open("val"))]
+    names: tuple[Literal["train", "val"], ...] = ("train", "val")
+    if dataset.latents:
+        return [(name, dataset.open_latents(name, _latent(dataset))) for name in names]
+    return [(name, dataset.open(name)) for name in names]
+
+
+def _latent(dataset: Dataset) -> Shape:
+    """The shape that latents of its images have with most autoencoders."""
+    _, height, width = dataset.shape
+    return 4, height // 8, width // 8
 
 
 def _index(split: Split) -> np.ndarray:

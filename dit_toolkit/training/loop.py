@@ -17,6 +17,7 @@ from dit_toolkit.progress import progress
 from dit_toolkit.random import Generator, seed_torch
 from dit_toolkit.recipe.schema import Recipe, Train
 from dit_toolkit.recipe.sizes import split_batch
+from dit_toolkit.training.data import open_data
 from dit_toolkit.training.ema import EMA
 from dit_toolkit.training.order import Order, drop_labels
 from dit_toolkit.training.state import Log, load_state, save_state
@@ -37,8 +38,7 @@ def train(recipe: Recipe, folder: Path, *, files: Mapping[str, str], resume: Pat
     distributed.initialise()
     share, micro = split_batch(settings, distributed.size())
 
-    data = recipe.dataset.open("train")
-    codec = recipe.autoencoder.load(device)
+    data, encode = open_data(recipe, "train", device)
     order = Order(recipe.seed, len(data))
 
     torch.manual_seed(recipe.seed)
@@ -68,7 +68,7 @@ def train(recipe: Recipe, folder: Path, *, files: Mapping[str, str], resume: Pat
                 positions = np.arange(start, start + micro)
                 generator = Generator(recipe.seed, "train", positions, device)
                 x, y = data.batch(order[positions], generator)
-                x0 = codec.encode(x.to(device), generator)  # (n, C, H, W)
+                x0 = encode(x.to(device), generator)  # (n, C, H, W)
                 y = drop_labels(y.to(device), recipe.model.class_dropout_prob, null, generator)  # (n,)
                 seed_torch(recipe.seed, start)
                 loss = recipe.objective.loss(engine, x0, y, generator=generator).mean()
