@@ -35,7 +35,7 @@ class DataError(DitToolkitError):
 
 
 class MissingDataError(DataError):
-    """Data that is not there, with the commands that make it; `{recipe}` in one is the recipe's path."""
+    """Data that is not there, with the commands that make it, in which RECIPE stands for the path of the recipe."""
 
     def __init__(self, line: str, *commands: str) -> None:
         super().__init__(line, *(f"  {command}" for command in commands))
@@ -43,7 +43,7 @@ class MissingDataError(DataError):
 
     def of_recipe(self, path: object) -> MissingDataError:
         """Name the recipe in the commands."""
-        return MissingDataError(self.line, *(command.format(recipe=path) for command in self.commands))
+        return MissingDataError(self.line, *(command.replace("RECIPE", str(path)) for command in self.commands))
 
 
 class CheckpointError(DitToolkitError):

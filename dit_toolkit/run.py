@@ -17,11 +17,11 @@ import torch
 
 from dit_toolkit import checkpoint, distributed, flops, stop
 from dit_toolkit.build import build_model
-from dit_toolkit.errors import CheckpointError
+from dit_toolkit.errors import CheckpointError, DataError
 from dit_toolkit.evaluation import evaluate, table
 from dit_toolkit.images import grid, read_npz
 from dit_toolkit.nn.dit import count_parameters
-from dit_toolkit.progress import log, track
+from dit_toolkit.progress import log, track, warn
 from dit_toolkit.provenance import provenance
 from dit_toolkit.recipe.load import dumps
 from dit_toolkit.recipe.schema import Recipe
@@ -36,20 +36,23 @@ FREE = {"max_steps", "log_every", "checkpoint_every", "checkpoint_keep", "tracke
 """Options of [train] that may change between a run and its continuation."""
 
 
-def run(
-    recipe: Recipe, *, name: str, out: Path | None = None, stages: Sequence[str] = STAGES, fresh: bool = False
-) -> Path:
+def run(recipe: Recipe, *, name: str, out: Path | None = None, stages: Sequence[str] = (), fresh: bool = False) -> Path:
     """Do the stages of a recipe in `runs/<name>` (or `out`) with all processes; returns the folder.
 
     What is done already is not done again: training goes on from its newest checkpoint, samples with the same settings
-    stay. `fresh` starts over in a new folder. Nothing that exists is overwritten.
+    stay. `fresh` starts over in a new folder. Nothing that exists is overwritten. Without `stages` all that are
+    possible are done: a model of latents is trained, but not sampled, where its autoencoder is not to be had.
 
     Raises:
+        DataError: data, or an autoencoder that is needed, are not there.
         CheckpointError: the folder holds a run of another recipe.
         Interrupted: stopped by a signal, resumable.
     """
     began = time.perf_counter()
     distributed.initialise()
+    stages = stages or _possible(recipe)
+    if "train" in stages:
+        recipe.dataset.check()
     with stop.listening():
         folder = Path(distributed.broadcast(str(_folder(name, out, fresh) if distributed.rank() == 0 else "")))
         files = {"recipe.toml": dumps(recipe), "provenance.json": json.dumps(provenance(recipe), indent=1)}
@@ -76,6 +79,24 @@ def run(
 def train(recipe: Recipe, *, out: str | Path = "runs/run") -> Path:
     """Train a recipe in the folder `out`, going on from what is there; returns the folder. See `run`."""
     return run(recipe, name=Path(out).name, out=Path(out), stages=["train"])
+
+
+def _possible(recipe: Recipe) -> Sequence[str]:
+    """All stages, or training alone, with a warning, where there is no autoencoder to decode with.
+
+    It is loaded for that: weeks of training later would be too late to learn of it.
+    """
+    fault = None
+    if recipe.dataset.latents and distributed.rank() == 0:
+        try:
+            recipe.autoencoder.load()
+        except DataError as error:
+            fault = error.lines[0]
+    fault = distributed.broadcast(fault)
+    if fault is None:
+        return STAGES
+    warn(f"{fault}. Latents can be trained on without it, but no samples will be drawn")
+    return ["train"]
 
 
 def _folder(name: str, out: Path | None, fresh: bool) -> Path:

@@ -9,6 +9,7 @@ import click
 
 from dit_toolkit import launch
 from dit_toolkit.cli.options import NEW, load_with_options, plugin_options, procs_option, recipe_argument, set_option
+from dit_toolkit.errors import MissingDataError
 from dit_toolkit.progress import warn
 from dit_toolkit.recipe.sizes import split_batch
 
@@ -44,6 +45,11 @@ def run(
     world = launch.world()  # Under srun, this sets the rank by which only one process speaks.
     # Before any process is started, so that faults are said once.
     loaded = load_with_options(recipe, changes, files, blocked)
+    if "train" in stages or not stages:
+        try:
+            loaded.dataset.check()
+        except MissingDataError as error:
+            raise error.of_recipe(recipe) from None
     if not launched:
         count = launch.processes(procs)
         split_batch(loaded.train, count)
@@ -55,6 +61,6 @@ def run(
     from dit_toolkit import distributed
     from dit_toolkit.run import run as run_recipe
 
-    wanted = [stage for stage in STAGES if stage in stages or not stages]
+    wanted = [stage for stage in STAGES if stage in stages]
     run_recipe(loaded, name=recipe.stem, out=out, stages=wanted, fresh=fresh)
     distributed.finish()

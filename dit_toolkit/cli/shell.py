@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from dit_toolkit.errors import DitToolkitError, Interrupted, RecipeError, StorageError
+from dit_toolkit.errors import DitToolkitError, Interrupted, MissingDataError, RecipeError, StorageError
 from dit_toolkit.progress import is_main
 
 INTERRUPTED = 130
@@ -79,6 +79,8 @@ def _describe(error: BaseException) -> tuple[int, list[str], list[str]]:
         return error.exit_code, [error.format_message()], [f"see '{error.ctx.command_path} -h'"]
     if isinstance(error, click.ClickException):
         return error.exit_code, [error.format_message()], []
+    if isinstance(error, MissingDataError):
+        return error.exit_code, [error.line], [f"  {command}" for command in error.commands]
     if isinstance(error, DitToolkitError):
         return error.exit_code, str(error).splitlines() or [type(error).__name__], []
     if isinstance(error, OSError) and error.errno in _STORAGE:

@@ -43,7 +43,7 @@ class Latents(Dataset):
             raise MissingDataError(
                 f"dataset.path: there are no latents in {self.path}. For ImageNet, two commands make them:",
                 "dit-toolkit prepare imagenet --archives DIR --out data/imagenet",
-                f"dit-toolkit encode {{recipe}} --images data/imagenet --out {self.path}",
+                f"dit-toolkit encode RECIPE --images data/imagenet --out {self.path}",
             )
 
     def open(self, split: Literal["train", "val"]) -> Split:  # noqa: ARG002

@@ -12,6 +12,9 @@ from safetensors.torch import load_file, save_file
 from dit_toolkit.engine import Engine
 from dit_toolkit.errors import CheckpointError
 
+PIECE = 2**22
+"""Rows exchanged at a time: a ZeRO shard is one flat tensor, and its copy would be as large."""
+
 
 class EMA:
     """Exponential moving average of the float32 master weights that this rank owns, one update per optimizer step.
@@ -40,10 +43,12 @@ class EMA:
             self._swap(engine)
 
     def _swap(self, engine: Engine) -> None:
-        for mine, theirs in zip(self.shadow, engine.master(), strict=True):
-            kept = mine.clone()
-            mine.copy_(theirs)
-            theirs.copy_(kept)
+        for shadow, master in zip(self.shadow, engine.master(), strict=True):
+            pieces = (torch.split(tensor[None] if tensor.ndim == 0 else tensor, PIECE) for tensor in (shadow, master))
+            for mine, theirs in zip(*pieces, strict=True):
+                kept = mine.clone()
+                mine.copy_(theirs)
+                theirs.copy_(kept)
 
     def save(self, path: Path) -> None:
         """Write this rank's shard."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -24,12 +25,13 @@ def save_state(folder: Path, engine: Engine, ema: EMA, files: Mapping[str, str])
     """Fill a checkpoint: the engine's shards, the average's shard, both weights whole as safetensors, and texts."""
     engine.save(folder)
     ema.save(folder / f"ema-rank{distributed.rank():05d}.safetensors")
-    raw = engine.state()
-    with ema.applied(engine):
-        averaged = engine.state()
+    for weights, place in (("raw", nullcontext()), ("ema", ema.applied(engine))):
+        with place:
+            whole = engine.state()
+        if distributed.rank() == 0:
+            save_file(whole, folder / f"{weights}.safetensors")
+        del whole  # Before the next is gathered: each is as large as the model.
     if distributed.rank() == 0:
-        save_file(raw, folder / "raw.safetensors")
-        save_file(averaged, folder / "ema.safetensors")
         for name, text in files.items():
             (folder / name).write_text(text)
 

@@ -56,7 +56,7 @@ def recipe(tmp_path, fake, calls):
 
     def load_recipe(path, *, set=(), plugins=()):
         calls.append(("load_recipe", path, tuple(set), tuple(plugins)))
-        return SimpleNamespace(train=SimpleNamespace(precision="bf16"))
+        return SimpleNamespace(train=SimpleNamespace(precision="bf16"), dataset=SimpleNamespace(check=lambda: None))
 
     fake("recipe.load", load_recipe=load_recipe, dumps=lambda _: "seed = 0\n", apply=None)
     path = tmp_path / "recipe.toml"

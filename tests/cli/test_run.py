@@ -31,9 +31,9 @@ def test_options_reach_the_run(invoke, recipe, ran, tmp_path):
     assert "warning: plugin x not loaded" in result.stderr
 
 
-def test_every_stage_unless_asked(invoke, recipe, ran):
+def test_no_stage_unless_asked(invoke, recipe, ran):
     invoke("run", recipe)
-    expected = {"name": "recipe", "out": None, "stages": ["train", "sample", "evaluate"], "fresh": False}
+    expected = {"name": "recipe", "out": None, "stages": [], "fresh": False}
     assert ran[-2:] == [("run", expected), "finish"]
 
 

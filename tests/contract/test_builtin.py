@@ -15,6 +15,7 @@ from dit_toolkit.blocks.cross_attention import CrossAttention
 from dit_toolkit.blocks.in_context import InContext
 from dit_toolkit.components import FAMILIES, family_of
 from dit_toolkit.datasets.fashion import Fashion
+from dit_toolkit.datasets.synthetic import Synthetic
 from dit_toolkit.metrics.class_accuracy import ClassAccuracy
 from dit_toolkit.metrics.fd_fashion import FDFashion
 from dit_toolkit.metrics.memorisation import Memorisation
@@ -63,6 +64,8 @@ COMPONENTS = [
     Identity(),
     Fashion(),
     Fashion(image_size=28, flip=True, split_seed=1),
+    Synthetic(),
+    Synthetic(latents=False, image_size=(16, 24), channels=1, num_classes=7, num_images=50),
     Single(),
     *(DeepSpeed(zero_stage=stage) for stage in (0, 1, 2, 3)),
     ClassAccuracy(),

@@ -15,8 +15,11 @@ FREE = {"config"}
 """Tables whose keys are not ours to check."""
 CHOICES = {"lr_schedule", "precision", "weights", "positions", "attention", "gelu", "head"}
 REQUIRED = {
-    option.name for cls in (Recipe, Model, Train) for option in attrs.fields(cls) if option.default is attrs.NOTHING
-} | {"kind"}
+    (*path, option.name)
+    for path, cls in {(): Recipe, ("model",): Model, ("train",): Train}.items()
+    for option in attrs.fields(cls)
+    if option.default is attrs.NOTHING
+}
 SETTLED = {
     option.name
     for cls in (Recipe, Model, Train, Sample)
@@ -47,7 +50,7 @@ def mutations(recipe: dict[str, Any]) -> Iterator[Mutation]:
             spot = (*path, key)
             for wrong in _misspelt(key):
                 yield Mutation(f"{where}: {key} as {wrong}", wrong, _renamed(recipe, spot, wrong))
-            if key in REQUIRED and not (key == "kind" and path[-1] in SETTLED):
+            if spot in REQUIRED or (key == "kind" and path[-1] not in SETTLED):
                 yield Mutation(f"{where}: {key} missing", key, _without(recipe, spot))
             for wrong in _wrong_values(key, table[key]):
                 yield Mutation(f"{where}: {key} = {str(wrong)[:40]}", key, _with(recipe, spot, wrong))
