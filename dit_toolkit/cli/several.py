@@ -11,7 +11,7 @@ import click
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class Size(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4 on
+class Size(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions of click
     """A side, `8`, or height by width, `4x2`."""
 
     name = "size"

@@ -113,7 +113,7 @@ def table(rows: Sequence[Sequence[str]], *, numbers: bool = False) -> str:
 
 def amount(number: float) -> str:
     """Write a number with at least three digits."""
-    return f"{number:,.3f}" if number >= 1 else f"{number:.3g}"
+    return f"{number:,.3f}" if number >= 1 else f"{number:#.3g}"
 
 
 def times(sides: Sequence[int]) -> str:
