@@ -8,6 +8,7 @@ from __future__ import annotations
 import click
 
 from dit_toolkit import __version__, launch
+from dit_toolkit.cli.flops import flops
 from dit_toolkit.cli.plugins import plugins
 from dit_toolkit.cli.recipe import check, schema, show
 from dit_toolkit.cli.run import run
@@ -29,5 +30,5 @@ def cli(ctx: click.Context) -> None:
         emit(ctx.get_help())
 
 
-for command in (run, check, show, sample, evaluate, grid, plugins, schema):
+for command in (run, check, flops, show, sample, evaluate, grid, plugins, schema):
     cli.add_command(command)

@@ -19,10 +19,8 @@ from dit_toolkit.cli.options import (
     recipe_argument,
     set_option,
 )
-from dit_toolkit.cli.shell import emit, emit_json, table
-
-TRAINING = 3
-"""Forward passes that training on one image costs."""
+from dit_toolkit.cli.shell import amount, emit, emit_json, table, times
+from dit_toolkit.errors import DitToolkitError
 
 
 @click.command()
@@ -71,59 +69,42 @@ def check(
 ) -> None:
     """Check RECIPE and print what it costs.
 
-    The model is built without weights. Memory is the model state alone, without activations, for --procs processes.
+    The model is built without weights. The memory of the model state is that of each of --procs processes; activations
+    are what a forward pass keeps for the backward pass, for each image of a batch.
     """
-    from dit_toolkit.flops import macs, memory
-    from dit_toolkit.recipe.sizes import sizes
+    from dit_toolkit.flops import costs_of, memory
 
     loaded = load_with_options(recipe, changes, files, blocked)
-    size, parts = sizes(loaded), macs(loaded)
-
-    import torch
-
-    from dit_toolkit.build import build_model
-    from dit_toolkit.nn.dit import count_parameters
-
-    with torch.device("meta"):
-        model = build_model(loaded)
-    total = count_parameters(model)
-    trainable = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    costs = costs_of(loaded)
     world = launch.world().size if launch.launched() else launch.processes(procs)
     precision = loaded.train.precision
-    stages = memory(trainable, world=world, precision=precision)
-    costs = {**parts, "forward": sum(parts.values()), "training": TRAINING * sum(parts.values())}
-    found = {
-        "image": list(size.image),
-        "latent": list(size.latent),
-        "grid": list(size.grid),
-        "tokens": size.tokens,
-        "parameters": {"total": total, "trainable": trainable},
-        "macs": costs,
-        "flops": {part: 2 * count for part, count in costs.items()},
-        "memory": {
-            "processes": world,
-            "precision": precision,
-            "bytes": {f"zero-{stage}": value for stage, value in stages.items()},
-        },
+    stages = memory(costs.trainable, world=world, precision=precision)
+    state = {
+        "processes": world,
+        "precision": precision,
+        "bytes": {f"zero-{stage}": value for stage, value in stages.items()},
     }
-    emit_json(found) if as_json else emit(_text(found))
+    found = {**costs.as_dict(), "memory": state}
+    reason = str(costs.activations) if isinstance(costs.activations, DitToolkitError) else ""
+    emit_json(found) if as_json else emit(_text(found, reason))
 
 
-def _text(found: dict[str, Any]) -> str:
+def _text(found: dict[str, Any], reason: str) -> str:
     rows, columns = found["grid"]
+    state, kept = found["memory"], found["activations"]
     facts = [
-        ["image", _by(found["image"])],
-        ["latent", _by(found["latent"])],
+        ["image", times(found["image"])],
+        ["latent", times(found["latent"])],
         ["tokens", f"{found['tokens']} ({rows} x {columns})"],
         ["parameters", f"{found['parameters']['total']:,} ({found['parameters']['trainable']:,} trainable)"],
+        ["activations", reason or f"{amount(kept / 2**20)} MiB for each image, {state['precision']}"],
     ]
     names = {"forward": "one forward pass", "training": "training on one image"}
     costs = [
-        [names.get(part, part).replace("_", " "), _amount(count / 1e9), _amount(found["flops"][part] / 1e9)]
+        [names.get(part, part).replace("_", " "), amount(count / 1e9), amount(found["flops"][part] / 1e9)]
         for part, count in found["macs"].items()
     ]
-    state = found["memory"]
-    stages = [[stage.replace("zero-", "ZeRO "), _amount(value / 2**30)] for stage, value in state["bytes"].items()]
+    stages = [[stage.replace("zero-", "ZeRO "), amount(value / 2**30)] for stage, value in state["bytes"].items()]
     header = f"model state on each of {state['processes']} process(es), {state['precision']}"
     return "\n\n".join(
         [
@@ -132,11 +113,3 @@ def _text(found: dict[str, Any]) -> str:
             table([[header, "GiB"], *stages], numbers=True),
         ]
     )
-
-
-def _amount(number: float) -> str:
-    return f"{number:,.3f}" if number >= 1 else f"{number:.3g}"
-
-
-def _by(shape: Sequence[int]) -> str:
-    return " x ".join(map(str, shape))

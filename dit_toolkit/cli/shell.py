@@ -111,3 +111,13 @@ def table(rows: Sequence[Sequence[str]], *, numbers: bool = False) -> str:
         ]
         lines.append("  ".join([first.ljust(widths[0]), *cells]).rstrip())
     return "\n".join(lines)
+
+
+def amount(number: float) -> str:
+    """Write a number with at least three digits."""
+    return f"{number:,.3f}" if number >= 1 else f"{number:#.3g}"
+
+
+def times(sides: Sequence[int]) -> str:
+    """Write a shape: 3 x 32 x 32."""
+    return " x ".join(map(str, sides))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 from dit_toolkit.components import Block
+from dit_toolkit.flops import counted_macs
 from dit_toolkit.testing.claims import claims
 from dit_toolkit.testing.inputs import randn, randomise, seeded
 
@@ -119,16 +120,6 @@ def check_macs(block: Block) -> None:
     seen = counted_macs(_new(block), *(z[:1] for z in _inputs(block)))
     said = block.macs(TOKENS + block.extra_tokens, WIDTH)
     assert sum(said.values()) == seen, f"macs() says {sum(said.values()):,} ({said}), torch counts {seen:,}"
-
-
-def counted_macs(module: nn.Module, *inputs: object) -> int:
-    """Multiply-adds of the matrix products and convolutions of a forward pass, by torch's counter."""
-    from torch.nn.attention import SDPBackend, sdpa_kernel
-    from torch.utils.flop_counter import FlopCounterMode
-
-    with FlopCounterMode(display=False) as counter, sdpa_kernel([SDPBackend.MATH]):
-        module(*inputs)
-    return int(counter.get_total_flops()) // 2
 
 
 def _new(block: Block) -> nn.Module:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dit_toolkit.components import Patchifier
-from dit_toolkit.testing.blocks import counted_macs
+from dit_toolkit.flops import counted_macs
 from dit_toolkit.testing.inputs import randn, randomise, seeded
 
 if TYPE_CHECKING:

@@ -1,30 +1,32 @@
 from __future__ import annotations
 
 import json
-from types import SimpleNamespace
 
+import attrs
 import pytest
 
+from dit_toolkit.errors import DitToolkitError
+from dit_toolkit.flops import Costs
+from dit_toolkit.recipe.sizes import Sizes
+
 GMACS = {"attention": 3 * 10**9, "patch_embed": 10**9}
+SIZES = Sizes(image=(3, 64, 32), latent=(4, 8, 4), grid=(4, 2), tokens=8, out_channels=8)
+COSTS = Costs(sizes=SIZES, parameters=10, trainable=8, macs=GMACS, activations=3 * 2**20, paper=None)
 
 
 @pytest.fixture
 def costs(recipe, fake):
-    """Fakes of what `check` asks about the recipe; the model has 10 parameters, 8 of them trainable."""
-    import torch
+    """Fakes of what `check` asks about the recipe, and the costs they tell."""
 
-    def build_model(_recipe):
-        model = torch.nn.Linear(4, 2)
-        model.bias.requires_grad_(False)
-        assert model.weight.is_meta
-        return model
+    def put(costs):
+        fake(
+            "flops",
+            costs_of=lambda _: costs,
+            memory=lambda p, *, world, precision: {0: p * 2**30, 1: p * 2**30 // world},
+        )
+        return recipe
 
-    sizes = SimpleNamespace(image=(3, 64, 32), latent=(4, 8, 4), grid=(4, 2), tokens=8, out_channels=8)
-    fake("recipe.sizes", sizes=lambda _: sizes)
-    fake("flops", macs=lambda _: GMACS, memory=lambda p, *, world, precision: {0: p * 2**30, 1: p * 2**30 // world})
-    fake("build", build_model=build_model)
-    fake("nn.dit", count_parameters=lambda model: sum(parameter.numel() for parameter in model.parameters()))
-    return recipe
+    return put
 
 
 def test_show(invoke, recipe):
@@ -33,13 +35,14 @@ def test_show(invoke, recipe):
 
 
 def test_check(invoke, costs):
-    result = invoke("check", costs, "--procs", "4")
+    result = invoke("check", costs(COSTS), "--procs", "4")
     assert result.exit_code == 0, result.output
     assert result.stdout.splitlines() == [
-        "image       3 x 64 x 32",
-        "latent      4 x 8 x 4",
-        "tokens      8 (4 x 2)",
-        "parameters  10 (8 trainable)",
+        "image        3 x 64 x 32",
+        "latent       4 x 8 x 4",
+        "tokens       8 (4 x 2)",
+        "parameters   10 (8 trainable)",
+        "activations  3.000 MiB for each image, bf16",
         "",
         "for one image           GMACs  GFLOPs",
         "attention               3.000   6.000",
@@ -54,8 +57,16 @@ def test_check(invoke, costs):
 
 
 def test_check_as_json(invoke, costs):
-    found = json.loads(invoke("check", costs, "--json").stdout)
+    found = json.loads(invoke("check", costs(COSTS), "--json").stdout)
     assert found["parameters"] == {"total": 10, "trainable": 8}
     assert found["macs"] == {**GMACS, "forward": 4 * 10**9, "training": 12 * 10**9}
     assert found["flops"] == {part: 2 * count for part, count in found["macs"].items()}
+    assert (found["activations"], found["paper_gmacs"]) == (3 * 2**20, None)
     assert found["memory"] == {"processes": 1, "precision": "bf16", "bytes": {"zero-0": 8 * 2**30, "zero-1": 8 * 2**30}}
+
+
+def test_check_says_why_activations_are_unknown(invoke, costs):
+    unknown = attrs.evolve(COSTS, activations=DitToolkitError("the kernel needs a GPU"))
+    result = invoke("check", costs(unknown))
+    assert "activations  the kernel needs a GPU" in result.stdout.splitlines()
+    assert json.loads(invoke("check", costs(unknown), "--json").stdout)["activations"] is None

@@ -1,0 +1,83 @@
+"""Activations: the bytes that a forward pass keeps for the backward pass."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from dit_toolkit.errors import DitToolkitError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from dit_toolkit.recipe.schema import Recipe
+
+Precision = Literal["fp32", "bf16", "fp16"]
+
+
+def activations(recipe: Recipe, *, precision: Precision | None = None, device: str | None = None) -> int:
+    """Bytes that the recipe's network keeps for the backward pass, for each image of a batch.
+
+    Counted on tensors without data, by `torch.autograd.graph.saved_tensors_hooks`: every storage once, parameters left
+    out; what a batch keeps once, whatever its size, is left out too. The backward pass needs its own gradients beside
+    that, for about one block at a time.
+
+    Args:
+        precision: that of weights and activations; the recipe's `train.precision` unless given.
+        device: "cpu" or "cuda", which decide how attention is done and thereby what it keeps; this machine's unless
+            given. "cuda" needs a GPU, or torch takes two plain products for attention.
+
+    Raises:
+        RecipeError: the recipe does not fit together.
+        DitToolkitError: the network cannot run without data, or its attention kernel not on this device.
+    """
+    import torch
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    from dit_toolkit.build import build_model
+    from dit_toolkit.distributed import device as this_device
+    from dit_toolkit.recipe.sizes import sizes
+
+    latent = sizes(recipe).latent
+    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision or recipe.train.precision]
+    usual = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        with FakeTensorMode(), torch.device(device or this_device()):
+            model = build_model(recipe)
+            kept = [
+                saved_bytes(
+                    model,
+                    torch.zeros(n, *latent, dtype=torch.float32),
+                    torch.zeros(n),
+                    torch.zeros(n, dtype=torch.int64),
+                )
+                for n in (2, 3)
+            ]
+    except RuntimeError as error:
+        raise DitToolkitError(f"activations cannot be counted without data: {str(error).splitlines()[0]}") from error
+    finally:
+        torch.set_default_dtype(usual)
+    return kept[1] - kept[0]
+
+
+def saved_bytes(model: nn.Module, *inputs: Tensor) -> int:
+    """Bytes that autograd holds after `model(*inputs)`, each storage once, parameters left out."""
+    import torch
+
+    parameters = {_storage(parameter) for parameter in model.parameters()}
+    held: dict[int, Tensor] = {}  # The tensors stay alive, so that no storage comes in the place of another.
+
+    def pack(tensor: Tensor) -> Tensor:
+        if _storage(tensor) not in parameters:
+            held[_storage(tensor)] = tensor
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        output = model(*inputs)
+    found = sum(tensor.untyped_storage().nbytes() for tensor in held.values())
+    del output
+    return found
+
+
+def _storage(tensor: Tensor) -> int:
+    return int(tensor.untyped_storage()._cdata)
