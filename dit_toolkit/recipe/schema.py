@@ -66,7 +66,7 @@ class Train:
     max_steps: int = field(validator=COUNT)
     global_batch_size: int = field(validator=[ge(1), le(1_048_576)])
     micro_batch_size: int | None = field(default=None, validator=optional([ge(1), le(1_048_576)]))
-    """Images per process and forward pass; the whole share of a process unless given. Accumulation follows from it."""
+    """Images per process and forward pass; as many as are likely to fit into memory unless given."""
     lr: float = field(default=1e-4, validator=[gt(0), le(100)])
     lr_schedule: Literal["constant", "cosine", "linear"] = "constant"
     """How lr goes after the warm-up: constant, or down to 0 at max_steps."""

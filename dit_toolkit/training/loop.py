@@ -19,6 +19,7 @@ from dit_toolkit.recipe.schema import Recipe, Train
 from dit_toolkit.recipe.sizes import split_batch
 from dit_toolkit.training.data import open_data
 from dit_toolkit.training.ema import EMA
+from dit_toolkit.training.fit import micro_batch_size
 from dit_toolkit.training.order import Order, drop_labels
 from dit_toolkit.training.state import Log, load_state, save_state
 
@@ -37,6 +38,9 @@ def train(recipe: Recipe, folder: Path, *, files: Mapping[str, str], resume: Pat
     settings, device = recipe.train, distributed.device()
     distributed.initialise()
     share, micro = split_batch(settings, distributed.size())
+    if settings.micro_batch_size is None:  # A resumed run keeps its number, with which its sums round the same.
+        before = checkpoint.read_manifest(resume).get("micro_batch_size") if resume else None
+        micro = before or micro_batch_size(recipe, share)
 
     data, encode = open_data(recipe, "train", device)
     order = Order(recipe.seed, len(data))
@@ -106,7 +110,11 @@ def train(recipe: Recipe, folder: Path, *, files: Mapping[str, str], resume: Pat
                     step,
                     lambda path: save_state(path, engine, ema, files),
                     keep=settings.checkpoint_keep,
-                    info={"images_seen": step * settings.global_batch_size, "ema_updates": ema.updates},
+                    info={
+                        "images_seen": step * settings.global_batch_size,
+                        "micro_batch_size": micro,
+                        "ema_updates": ema.updates,
+                    },
                 )
                 saved = step
             if stopping and step < settings.max_steps:
