@@ -82,7 +82,7 @@ def read_resolved(path: str | Path, *, plugins: Sequence[str | Path] = ()) -> Re
 def parse_resolved(
     text: str, source: Path, origins: Mapping[str, Origin], *, plugins: Sequence[str | Path] = ()
 ) -> Recipe:
-    """Make the recipe stored as a text within the file `source`, as `read_resolved` does, with the origins beside it."""
+    """Make a recipe of a text stored in the file `source`, as `read_resolved` does."""
     _load_files(plugins)
     return _resolved(_tables(text.encode(), source), origins)
 
