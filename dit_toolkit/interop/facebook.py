@@ -51,7 +51,12 @@ def read(path: Path, *, num_heads: int | None, kind: Kind | None) -> Foreign:
         RecipeError: it does not say how many heads there are.
     """
     state, kind = _read_state(path, kind)
-    model = infer(state, num_heads, str(path))
+    return foreign(state, kind, num_heads, str(path), [path])
+
+
+def foreign(state: State, kind: Kind, num_heads: int | None, source: str, files: list[Path]) -> Foreign:
+    """What weights in this layout are, with the sampling of the DiT paper."""
+    model = infer(state, num_heads, source)
     channels = {"cfg_channels": 3} if model.in_channels == 4 else {}
     variance = {} if model.learn_sigma else {"variance": "fixed-small"}
     sampler = {"kind": "ddpm", "num_steps": 250, **variance}
@@ -61,7 +66,7 @@ def read(path: Path, *, num_heads: int | None, kind: Kind | None) -> Foreign:
         from_ours=partial(from_ours, model=model),
         from_theirs=partial(from_theirs, model=model),
         kind=kind,
-        files=[path],
+        files=files,
         objective={"kind": "ddpm"},
         sample={"num_samples": 50_000, "cfg_scale": 1.5, **channels, "sampler": sampler},
     )

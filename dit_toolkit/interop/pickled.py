@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -22,16 +23,17 @@ def read_pickled(path: Path) -> Any:
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file")
     try:
-        with torch.serialization.safe_globals([argparse.Namespace]):
+        with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except Exception as error:  # a damaged pickle may fail in any way
         text = " ".join(str(error).split())
-        found = re.search(r"(?:Unsupported global: GLOBAL|Unsupported class|reduce) (\S+)", text)
-        if found:
+        if found := re.search(r"GLOBAL (\S+)", text):
             raise CheckpointError(
                 f"{path}: holds {found[1]}, and Python objects are not read from checkpoints, since they can run code; "
                 "save the tensors alone"
             ) from None
+        reason = text.rpartition("WeightsUnpickler error: ")[2].removeprefix("Weights only load failed. ")[:200]
         raise CheckpointError(
-            f"{path}: cannot be read as a PyTorch checkpoint ({type(error).__name__}: {text[:200]})"
+            f"{path}: cannot be read as a PyTorch checkpoint ({type(error).__name__}: {reason})"
         ) from None

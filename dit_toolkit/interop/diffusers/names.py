@@ -66,6 +66,8 @@ def from_theirs(state: dict[str, Tensor], model: Architecture, source: str) -> d
             f"{source}: the blocks embed time and class in ways of their own, and here all share one: {where} differs "
             f"by {worst:.3g} from that of block 0"
         )
+    table = ours["label_embed.weight"]
+    ours["label_embed.weight"] = torch.cat([table[: model.num_classes], table[-1:]])
     for n in range(model.depth):
         for part in ("weight", "bias"):
             pieces = [state[f"transformer_blocks.{n}.attn1.{q}.{part}"] for q in QKV]
