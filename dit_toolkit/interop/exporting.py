@@ -58,9 +58,8 @@ def _write_foreign(path: Path, found: Weights, format: Literal["facebook", "diff
     model = architecture_of(found.recipe, any_schedule=pipeline and format == "diffusers")
     if model.time_frequencies != FREQUENCIES[format]:
         warn(
-            f"the time embedding of this model has the frequencies of {model.time_frequencies!r}, others there: "
-            f"embeddings differ by up to {time_difference(found.state):.2g} of their length, and outputs with them; "
-            f"model.time_frequencies = {FREQUENCIES[format]!r} in training makes them agree"
+            f"{format} embeds time by other frequencies than model.time_frequencies = {model.time_frequencies!r}: its "
+            f"embeddings differ by up to {time_difference(found.state):.2g} of their length, and its outputs with them"
         )
     state = plain({name: tensor.float() for name, tensor in found.state.items()}, model)
     if format == "diffusers":

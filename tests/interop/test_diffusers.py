@@ -118,7 +118,7 @@ def test_the_papers_frequencies_are_exported_with_a_warning(place, capsys):
     with torch.no_grad():
         mine, other = ours.time_embed(t), embed.timestep_embedder(embed.time_proj(t))
     worst = ((mine - other).norm(dim=1) / mine.norm(dim=1)).max()
-    assert f"embeddings differ by up to {worst:.2g} of their length" in line
+    assert f"its embeddings differ by up to {worst:.2g} of their length" in line
     assert worst > 0.01
 
 
@@ -225,21 +225,42 @@ def refused(source, place, message, error=dit.CheckpointError, **options):
         ({"norm_type": "ada_norm_single"}, "no such network here: norm_type = 'ada_norm_single'"),
         ({"activation_fn": "geglu", "attention_bias": False}, "attention_bias = False, activation_fn = 'geglu'"),
         ({"norm_eps": 1e-2}, r"norm_eps = 0\.01"),
-        ({"num_layers": "3"}, "num_layers must be a whole number from 1 up, got '3'"),
-        ({"num_layers": ...}, "num_layers must be a whole number from 1 up, got None"),
+        ({"num_layers": "3"}, "num_layers must be a whole number from 1 to 10,000,000, got '3'"),
+        ({"num_layers": ...}, "num_layers must be a whole number from 1 to 10,000,000, got None"),
         ({"num_layers": 4}, r"19 of its weights(.|\n)*missing: transformer_blocks.3"),
         ({"num_layers": 2}, r"not expected: transformer_blocks.2"),
         ({"attention_head_dim": 16}, r"shape: pos_embed.proj.weight is \(32, 4, 2, 2\), expected \(64, 4, 2, 2\)"),
+        ({"num_embeds_ada_norm": 7}, r"embedding_table.weight is \(11, 32\), expected \(8, 32\)"),
         ({"num_embeds_ada_norm": 11}, r"embedding_table.weight is \(11, 32\), expected \(12, 32\)"),
         ({"out_channels": 5}, "out_channels is 5; 4 channels need 4, or 8 with a learned sigma"),
         ({"sample_size": 9}, r"patch_size \(2\) does not divide the height"),
-        ({"sample_size": 10**9}, "dataset.image_size"),
+        ({"sample_size": 10**6}, "dataset.image_size"),
     ],
 )
 def test_other_configs_are_refused(place, change, message):
     _, _, folder = transformer(place)
     edit(folder / "config.json", **change)
     refused(folder, place, message)
+
+
+@pytest.mark.parametrize("value", [None, [], "x", 7, 10**30], ids=str)
+def test_configs_of_any_content_are_one_of_our_errors(place, vae, value):
+    """Each option in turn; where the value says nothing wrong, the model is imported."""
+    _, _, folder = pipeline(place, vae, objective=SHORT)
+    outcomes = []
+    for name in ("transformer/config.json", "scheduler/scheduler_config.json", "model_index.json"):
+        path = folder / name
+        whole = path.read_text()
+        for key in json.loads(whole):
+            edit(path, **{key: value})
+            out = place / f"{len(outcomes)}.safetensors"
+            try:
+                outcomes.append(dit.import_model(folder, out, format="diffusers"))
+            except dit.DitToolkitError as error:
+                outcomes.append(error)
+                assert not out.exists()
+            path.write_text(whole)
+    assert sum(isinstance(outcome, dit.CheckpointError) for outcome in outcomes) > 10
 
 
 def test_epsilon_and_dropout_that_differ_are_said(place, capsys):

@@ -24,6 +24,8 @@ FIXED = {
     "num_vector_embeds": None,
 }
 """Options that make another network where they have another value."""
+LARGEST = 10_000_000
+"""Count that any model could have."""
 EPSILON = 1e-6
 """Of every normalisation here; of all but one in each block there."""
 GELU = {"gelu-approximate": "tanh", "gelu": "exact"}
@@ -74,7 +76,7 @@ def architecture_in(config: dict[str, Any], state: dict[str, Tensor], source: st
         raise CheckpointError(f"{source}: is of the class {config.get('_class_name')!r}, not {CLASSES[0]}")
     others = [f"{key} = {config[key]!r}" for key, value in FIXED.items() if config.get(key, value) != value]
     activation, epsilon = config.get("activation_fn", "gelu-approximate"), config.get("norm_eps", 1e-5)
-    if activation not in GELU:
+    if activation not in list(GELU):
         others.append(f"activation_fn = {activation!r}")
     if not isinstance(epsilon, float) or not 0 <= epsilon <= 1e-5:
         others.append(f"norm_eps = {epsilon!r}")
@@ -121,6 +123,6 @@ def architecture_in(config: dict[str, Any], state: dict[str, Tensor], source: st
 def whole(config: dict[str, Any], key: str, source: str) -> int:
     """A count in a config."""
     value = config.get(key)
-    if type(value) is not int or value < 1:
-        raise CheckpointError(f"{source}: {key} must be a whole number from 1 up, got {value!r}")
+    if type(value) is not int or not 1 <= value <= LARGEST:
+        raise CheckpointError(f"{source}: {key} must be a whole number from 1 to {LARGEST:,}, got {value!r}")
     return value

@@ -78,7 +78,8 @@ def from_theirs(state: dict[str, Tensor], model: Architecture, source: str) -> d
 def pad_classes(state: dict[str, Tensor], rows: int) -> dict[str, Tensor]:
     """Put the null class into the last of `rows` rows of the label table, and copies of it before."""
     table = state["label_embed.weight"]
-    return {**state, "label_embed.weight": torch.cat([table, table[-1:].expand(rows - len(table), -1)])}
+    copies = table[-1:].expand(max(rows - len(table), 0), -1)
+    return {**state, "label_embed.weight": torch.cat([table, copies])[:rows]}
 
 
 def count_classes(state: dict[str, Tensor]) -> int:

@@ -107,7 +107,7 @@ def vae_options(folder: Path) -> dict[str, Any]:
 
 def _objective(scheduler: dict[str, Any], source: str) -> dict[str, Any]:
     others = [f"{key} = {scheduler[key]!r}" for key, value in PLAIN.items() if scheduler.get(key, value) != value]
-    if scheduler.get("beta_schedule") not in SCHEDULES:
+    if scheduler.get("beta_schedule") not in list(SCHEDULES):
         others.append(f"beta_schedule = {scheduler.get('beta_schedule')!r}")
     if others:
         raise CheckpointError(f"{source}: the objective 'ddpm' has no such schedule: {', '.join(others)}")
