@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from dit_toolkit.diffusion.denoiser import Denoiser, Prediction
     from dit_toolkit.diffusion.schedule import Schedule
     from dit_toolkit.evaluation import evaluate
+    from dit_toolkit.interop.exporting import export_model
+    from dit_toolkit.interop.importing import import_model
     from dit_toolkit.nn.attention import attend
     from dit_toolkit.nn.layers import modulate
     from dit_toolkit.random import Generator
@@ -87,7 +89,9 @@ __all__ = [
     "attend",
     "build_model",
     "evaluate",
+    "export_model",
     "hookimpl",
+    "import_model",
     "load",
     "load_recipe",
     "modulate",
@@ -104,6 +108,8 @@ _LAZY = {
     "attend": "nn.attention",
     "build_model": "build",
     "evaluate": "evaluation",
+    "export_model": "interop.exporting",
+    "import_model": "interop.importing",
     "load": "sampling",
     "modulate": "nn.layers",
     "train": "run",

@@ -28,4 +28,5 @@ def build_network(model: Model, latent: Shape, out_channels: int) -> DiT:
         block=model.block,
         null_class=model.class_dropout_prob > 0,
         positions=model.positions,
+        time_frequencies=model.time_frequencies,
     )

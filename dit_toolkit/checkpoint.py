@@ -112,11 +112,20 @@ def verify(path: Path, only: str | None = None) -> list[str]:
             faults.append(f"{name} is missing")
         elif file.stat().st_size != size:
             faults.append(f"{name} has {file.stat().st_size} bytes instead of {size}")
-        elif _sha256(file) != digest:
+        elif sha256(file) != digest:
             faults.append(f"{name} has changed since it was written")
     if only is not None and only not in files:
         faults.append(f"{only} is not part of it")
     return faults
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def _prune(folder: Path, keep: int) -> None:
@@ -132,15 +141,7 @@ def _prune(folder: Path, keep: int) -> None:
 def _seal(path: Path) -> tuple[int, str]:
     """Flush a file to disk; its size and hash."""
     _fsync(path)
-    return path.stat().st_size, _sha256(path)
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
+    return path.stat().st_size, sha256(path)
 
 
 def _fsync(path: Path) -> None:

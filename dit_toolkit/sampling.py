@@ -15,24 +15,23 @@ import attrs
 import numpy as np
 import torch
 from attrs import frozen
-from safetensors.torch import load_file
 from torch import Tensor
 
-from dit_toolkit import checkpoint, distributed, stop
+from dit_toolkit import distributed, stop
 from dit_toolkit.build import build_model
 from dit_toolkit.components import Codec, Sampler
 from dit_toolkit.diffusion.denoiser import Denoiser, LabelledDenoiser
 from dit_toolkit.diffusion.guidance import guide
-from dit_toolkit.errors import CheckpointError, Interrupted, RecipeError, StorageError
+from dit_toolkit.errors import Interrupted, RecipeError, StorageError
 from dit_toolkit.images import NpzWriter, to_uint8
 from dit_toolkit.nn.dit import DiT
 from dit_toolkit.progress import progress, warn
 from dit_toolkit.random import Generator, Indices
-from dit_toolkit.recipe.load import read_resolved
 from dit_toolkit.recipe.origins import changes
 from dit_toolkit.recipe.schema import Recipe, Sample
 from dit_toolkit.recipe.sizes import sizes
 from dit_toolkit.recipe.structure import unstructure
+from dit_toolkit.weights import read_weights
 
 SAMPLED = ("autoencoder", "model", "objective", "sample")
 """Tables on whose components the images depend."""
@@ -121,46 +120,30 @@ def load(
     plugins: Sequence[str] = (),
     device: str | None = None,
 ) -> Trained:
-    """Load a run folder (its newest checkpoint) or one checkpoint.
+    """Load a run folder (its newest checkpoint), one checkpoint, or a file of weights that was imported or exported.
 
     Args:
         recipe: what it was trained with; the one stored with it unless given.
-        weights: the averaged or the raw weights; what the recipe's [sample] says unless given.
+        weights: the averaged or the raw weights; what the recipe's [sample], or the file, says unless given.
         plugins: Python files to load first; a stored recipe never loads code by itself.
 
     Raises:
         CheckpointError: nothing there, or damaged.
     """
-    path, device = Path(path), device or distributed.device()
-    if (path / "manifest.json").is_file():
-        found: Path | None = path
-        if faults := [
-            fault for name in ("ema.safetensors", "raw.safetensors") for fault in checkpoint.verify(path, name)
-        ]:
-            older = [p.name for p in checkpoint.checkpoints(path.parent) if p.name < path.name]
-            hint = f"; {older[-1]} beside it is the one before" if older else ""
-            raise CheckpointError(f"{path} is damaged: {'; '.join(faults)}{hint}")
-    elif path.is_dir():
-        found = checkpoint.newest(path / "checkpoints")
-    else:
-        raise CheckpointError(f"{path}: no such run folder or checkpoint")
-    if found is None:
-        raise CheckpointError(f"{path}: no checkpoint in it; train it first with `dit-toolkit run`")
-    recipe = recipe or read_resolved(found / "recipe.toml", plugins=plugins)
-    for line in changes(found, recipe, SAMPLED):
+    device = device or distributed.device()
+    found = read_weights(Path(path), recipe=recipe, kind=weights, plugins=plugins)
+    for line in changes(found.origins, found.name, found.recipe, SAMPLED):
         warn(line)
-    kind = weights or recipe.sample.weights
-    model = build_model(recipe)
-    model.load_state_dict(load_file(found / f"{kind}.safetensors"))
+    model = build_model(found.recipe)
+    model.load_state_dict(found.state)
     model.to(device).eval().requires_grad_(False)
-    manifest = checkpoint.read_manifest(found)
     return Trained(
-        recipe=recipe,
+        recipe=found.recipe,
         model=model,
-        codec=recipe.autoencoder.load(device),
-        step=manifest["step"],
-        weights=kind,
-        digest=manifest["files"][f"{kind}.safetensors"][1],
+        codec=found.recipe.autoencoder.load(device),
+        step=found.step,
+        weights=found.kind,
+        digest=found.digest,
         device=device,
     )
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import click
 
 from dit_toolkit import __version__, launch
+from dit_toolkit.cli.exchange import export, import_
 from dit_toolkit.cli.flops import flops
 from dit_toolkit.cli.plugins import plugins
 from dit_toolkit.cli.recipe import check, schema, show
@@ -30,5 +31,5 @@ def cli(ctx: click.Context) -> None:
         emit(ctx.get_help())
 
 
-for command in (run, check, flops, show, sample, evaluate, grid, plugins, schema):
+for command in (run, check, flops, show, sample, evaluate, grid, import_, export, plugins, schema):
     cli.add_command(command)

@@ -27,7 +27,7 @@ from dit_toolkit.progress import is_main, track
 @click.command()
 @click.argument("run", type=PATH)
 @click.option("--num-samples", type=int, metavar="N", help="How many images; the recipe's number unless given.")
-@click.option("--out", type=NEW, required=True, metavar="FILE.npz", help="File to write.")
+@click.option("--out", type=NEW, metavar="FILE.npz", help="File to write; <name of RUN>-samples.npz unless given.")
 @click.option("--labels", metavar="2,7", help="Classes to draw, in turn.")
 @click.option("--seed", type=int, help="Image i depends on the seed and i alone.")
 @click.option("--weights", type=click.Choice(["ema", "raw"]), help="Averaged or raw weights.")
@@ -36,7 +36,7 @@ from dit_toolkit.progress import is_main, track
 def sample(
     run: Path,
     num_samples: int | None,
-    out: Path,
+    out: Path | None,
     labels: str | None,
     seed: int | None,
     weights: Literal["ema", "raw"] | None,
@@ -45,8 +45,10 @@ def sample(
 ) -> None:
     """Draw images from a RUN into an .npz file.
 
-    RUN is a run folder or a checkpoint. Keys of --set are those of the recipe's [sample] table.
+    RUN is a run folder, a checkpoint, or a file that was imported or exported. Keys of --set are those of the recipe's
+    [sample] table.
     """
+    out = out or Path(f"{run.resolve().stem if run.is_file() else run.resolve().name}-samples.npz")
     if out.suffix != ".npz":
         raise DataError(f"{out}: the name must end in .npz")
     for path in (out, out.with_suffix(".json")):

@@ -23,6 +23,7 @@ class DiT(nn.Module):
         num_classes: real classes; with `null_class` the label `num_classes` stands for "no class".
         patchifier, block: the components that build embedding, head and blocks.
         positions: "sincos", fixed and outside the parameters, or "learned".
+        time_frequencies: of the sinusoids of t, see `TimeEmbed`.
     """
 
     positions: Tensor
@@ -41,6 +42,7 @@ class DiT(nn.Module):
         block: Block,
         null_class: bool = True,
         positions: Literal["sincos", "learned"] = "sincos",
+        time_frequencies: Literal["paper", "diffusers"] = "paper",
     ) -> None:
         super().__init__()
         self.grid = patchifier.grid(*input_size)
@@ -50,7 +52,7 @@ class DiT(nn.Module):
             self.positions = nn.Parameter(torch.empty(self.grid[0] * self.grid[1], hidden_size))
         else:
             self.register_buffer("positions", sincos_positions(hidden_size, *self.grid), persistent=False)
-        self.time_embed = TimeEmbed(hidden_size)
+        self.time_embed = TimeEmbed(hidden_size, time_frequencies)
         self.label_embed = nn.Embedding(num_classes + null_class, hidden_size)
         self.prefix = block.build_prefix(hidden_size)
         self.blocks = nn.ModuleList(block.build(hidden_size, num_heads) for _ in range(depth))

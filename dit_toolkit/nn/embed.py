@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -13,17 +14,21 @@ FREQUENCIES = 256
 
 
 class TimeEmbed(nn.Module):
-    """Sinusoids of the timestep (Vaswani et al. 2017, section 3.5, ordered [cos | sin]) -> Linear -> SiLU -> Linear."""
+    """Sinusoids of the timestep (Vaswani et al. 2017, section 3.5, ordered [cos | sin]) -> Linear -> SiLU -> Linear.
 
-    def __init__(self, hidden_size: int) -> None:
+    The frequencies are 10000^(-i / 128), or 10000^(-i / 127) as diffusers' DiT has them, for i = 0 .. 127.
+    """
+
+    def __init__(self, hidden_size: int, frequencies: Literal["paper", "diffusers"] = "paper") -> None:
         super().__init__()
+        self.span = FREQUENCIES // 2 - (frequencies == "diffusers")
         self.fc1 = nn.Linear(FREQUENCIES, hidden_size)
         self.fc2 = nn.Linear(hidden_size, hidden_size)
 
     def forward(self, t: Tensor) -> Tensor:
         """Embed t (N,), whole or fractional, as (N, D); float32 until the first layer (bf16 has no 257)."""
         half = torch.arange(FREQUENCIES // 2, dtype=torch.float32, device=t.device)
-        omega = torch.exp(-math.log(10_000) / (FREQUENCIES // 2) * half)  # (128,)
+        omega = torch.exp(-math.log(10_000) * half / self.span)  # (128,)
         angle = t.float()[:, None] * omega  # (N, 128)
         x = torch.cat([angle.cos(), angle.sin()], dim=1)  # (N, 256)
         return self.fc2(F.silu(self.fc1(x.to(self.fc1.weight.dtype))))  # (N, D)

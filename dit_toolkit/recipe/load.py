@@ -17,7 +17,7 @@ import tomli_w
 from dit_toolkit import registry
 from dit_toolkit.components import Backend, Metric
 from dit_toolkit.errors import PluginError, RecipeError
-from dit_toolkit.recipe.origins import advise, read_origins
+from dit_toolkit.recipe.origins import Origin, advise, read_origins
 from dit_toolkit.recipe.schema import Recipe
 from dit_toolkit.recipe.sizes import sizes
 from dit_toolkit.recipe.structure import structure, unstructure
@@ -76,7 +76,18 @@ def read_resolved(path: str | Path, *, plugins: Sequence[str | Path] = ()) -> Re
         PluginError: a file of `plugins` cannot be loaded.
     """
     _load_files(plugins)
-    table = _parse(Path(path))
+    return _resolved(_parse(Path(path)), read_origins(Path(path).parent))
+
+
+def parse_resolved(
+    text: str, source: Path, origins: Mapping[str, Origin], *, plugins: Sequence[str | Path] = ()
+) -> Recipe:
+    """Make a recipe of a text stored in the file `source`, as `read_resolved` does."""
+    _load_files(plugins)
+    return _resolved(_tables(text.encode(), source), origins)
+
+
+def _resolved(table: Table, stored: Mapping[str, Origin]) -> Recipe:
     _leave_out(table)
     try:
         recipe = structure(table)
@@ -84,7 +95,6 @@ def read_resolved(path: str | Path, *, plugins: Sequence[str | Path] = ()) -> Re
     except RecipeError as error:
         named = table.get("plugins")
         named = named if isinstance(named, list) else []
-        stored = read_origins(Path(path).parent)
         lines = [advise(line, stored, named) for line in error.lines]
         if named:
             allow = " ".join(f"--plugin {name}" for name in named)
@@ -192,17 +202,22 @@ def _parse(path: Path) -> Table:
     try:
         with path.open("rb") as file:
             data = file.read(LARGEST_FILE + 1)
-        if len(data) > LARGEST_FILE:
-            raise RecipeError(f"{path}: larger than {LARGEST_FILE:,} bytes; this is no recipe")
-        table = tomli.loads(data.decode())
-        _refuse_deep(table)
-        return table
     except FileNotFoundError:
         raise RecipeError(f"{path}: no such file") from None
     except IsADirectoryError:
         raise RecipeError(f"{path}: is a folder, not a recipe file") from None
-    except OSError as error:
-        raise RecipeError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except (OSError, ValueError) as error:  # ValueError: a name that no system allows
+        raise RecipeError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    return _tables(data, path)
+
+
+def _tables(data: bytes, path: Path) -> Table:
+    if len(data) > LARGEST_FILE:
+        raise RecipeError(f"{path}: larger than {LARGEST_FILE:,} bytes; this is no recipe")
+    try:
+        table = tomli.loads(data.decode())
+        _refuse_deep(table)
+        return table
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise RecipeError(f"{path}: not UTF-8 text (at line {line})") from None

@@ -30,25 +30,34 @@ def origins(recipe: Recipe) -> dict[str, Origin]:
 def read_origins(folder: Path) -> dict[str, Origin]:
     """Read what `provenance.json` in a run or checkpoint says; nothing where there is none that can be read."""
     try:
-        found = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))["components"]
-        return {str(path): {str(key): str(value) for key, value in origin.items()} for path, origin in found.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return parse_origins((folder / "provenance.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
         return {}
 
 
-def changes(folder: Path, recipe: Recipe, tables: Sequence[str]) -> list[str]:
+def parse_origins(provenance: str) -> dict[str, Origin]:
+    """Take the providers from the text of a provenance; nothing where it is none."""
+    try:
+        found = json.loads(provenance)["components"]
+        return {str(path): {str(key): str(value) for key, value in origin.items()} for path, origin in found.items()}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def changes(stored: Mapping[str, Origin], name: str, recipe: Recipe, tables: Sequence[str]) -> list[str]:
     """Compare the providers of a recipe's components with those of a run or checkpoint: one line for each that differs.
 
     Args:
-        folder: with a `provenance.json`.
+        stored: what its provenance says, see `read_origins`.
+        name: what to call it.
         tables: TOML paths of what matters, such as `model`; with everything below them.
     """
-    stored, lines = read_origins(folder), []
+    lines = []
     for path, here in origins(recipe).items():
         there = stored.get(path, {})
         if not _within(path, tables) or there.get("kind") != here["kind"] or _name(there) == _name(here):
             continue
-        lines.append(f"{path} '{here['kind']}': {folder.name} was made with {_name(there)}, here it is {_name(here)}")
+        lines.append(f"{path} '{here['kind']}': {name} was made with {_name(there)}, here it is {_name(here)}")
     return lines
 
 

@@ -46,6 +46,8 @@ class Model:
     """Share of labels replaced by the null class in training; 0 leaves out the null class and thereby guidance."""
     positions: Literal["sincos", "learned"] = "sincos"
     """Fixed 2-D sine-cosine positions, or learned ones."""
+    time_frequencies: Literal["paper", "diffusers"] = "paper"
+    """Of the sinusoids that embed the time: 10000^(-i/128), or 10000^(-i/127) as diffusers' DiT has them."""
     patchifier: Patchifier = field(factory=_default("patchifiers", "conv"))
     block: Block = field(factory=_default("blocks", "adaln-zero"))
 

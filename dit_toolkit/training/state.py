@@ -15,7 +15,7 @@ from dit_toolkit import checkpoint, distributed
 from dit_toolkit.engine import Engine
 from dit_toolkit.errors import CheckpointError
 from dit_toolkit.progress import log, warn
-from dit_toolkit.recipe.origins import changes
+from dit_toolkit.recipe.origins import changes, read_origins
 from dit_toolkit.recipe.schema import Recipe, Train
 from dit_toolkit.recipe.structure import unstructure
 from dit_toolkit.training.ema import EMA
@@ -51,7 +51,7 @@ def load_state(path: Path, engine: Engine, ema: EMA, recipe: Recipe) -> int:
     engine.load(path)
     ema.load(path / f"ema-rank{distributed.rank():05d}.safetensors", manifest["ema_updates"])
     log(f"resuming from {path}")
-    for line in changes(path, recipe, TRAINED):
+    for line in changes(read_origins(path), path.name, recipe, TRAINED):
         warn(line)
     return int(manifest["step"])
 

@@ -31,6 +31,15 @@ def test_sample_as_the_recipe_says(invoke, model, tmp_path):
     assert model == [("load", tmp_path, None, []), ("sample", ("stored", (), "sample"), out)]
 
 
+@pytest.mark.parametrize(("run", "name"), [("runs/fashion", "fashion-samples.npz"), ("x.safetensors", "x-samples.npz")])
+def test_without_out_the_samples_are_named_after_the_run(invoke, model, tmp_path, monkeypatch, run, name):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / run
+    path.mkdir(parents=True) if run == "runs/fashion" else path.touch()
+    result = invoke("sample", path)
+    assert (result.exit_code, result.stdout) == (0, f"{name}\n"), result.output
+
+
 def test_options_are_settings_of_the_recipe(invoke, model, recipe, tmp_path):
     words = ["--num-samples", "4", "--labels", "2,7", "--seed", "3", "--weights", "raw", "--plugin", recipe]
     result = invoke("sample", tmp_path, "--out", tmp_path / "x.npz", *words, "--set", "sampler.num_steps=20")

@@ -109,6 +109,17 @@ def test_timestep_sinusoids_are_cos_then_sin_in_float32():
     assert not torch.equal(seen["x"][1], seen["x"][2])
 
 
+def test_frequencies_of_diffusers_end_at_one_ten_thousandth():
+    seen = []
+    for frequencies in ("paper", "diffusers"):
+        embed = TimeEmbed(8, frequencies).double()
+        embed.fc1.register_forward_pre_hook(lambda _, x: seen.append(x[0]))
+        embed(torch.tensor([700.0]))
+    for sinusoids, span in zip(seen, (128, 127), strict=True):
+        angle = 700 * 10_000 ** (-torch.arange(128).double() / span)
+        torch.testing.assert_close(sinusoids[0], torch.cat([angle.cos(), angle.sin()]), atol=1e-3, rtol=0)
+
+
 def test_positions_hold_the_column_first():
     table = sincos_positions(8, 2, 3).view(2, 3, 8)  # omega = 1, 1/100
     assert torch.equal(table[0, :, :4], table[1, :, :4])
