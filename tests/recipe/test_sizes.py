@@ -58,3 +58,4 @@ def test_everything_that_does_not_fit_is_reported_at_once(table):
 
 def test_no_guidance_needs_no_null_class(table):
     assert sizes(structure(override(table, ["model.class_dropout_prob=0", "sample.cfg_scale=1"])))
+    assert sizes(structure(override(table, ["model.class_dropout_prob=0", "sample.guide=runs/small"])))
