@@ -15,6 +15,7 @@ import attrs
 import numpy as np
 import torch
 from attrs import field, frozen
+from rich import box
 from rich.table import Table
 
 from dit_toolkit import stop
@@ -166,12 +167,14 @@ def table(result: Comparison) -> Table:
     """Lay the comparison out for a terminal; a star marks what is recommended."""
     common = result.settings
     title = f"{common['num_samples']:,} samples each, cfg_scale {common['cfg_scale']:g}, {common['weights']} weights"
-    laid = Table(title=title, caption=f"★ {result.rule}")
+    laid = Table(title=title, caption=f"★ {result.rule}", box=box.SIMPLE_HEAD, caption_justify="left")
     laid.add_column("sampler")
-    for column in ("evaluations", "ms an image"):
+    for column in (
+        "evaluations\nan image",
+        "ms an\nimage",
+        *(f"{m}\n{ARROWS[h]}" for m, h in result.directions.items()),
+    ):
         laid.add_column(column, justify="right")
-    for name, higher in result.directions.items():
-        laid.add_column(f"{name} {ARROWS[higher]}", justify="right")
     for o in result.outcomes:
         marked = o.name == result.recommended
         cells = [f"{o.evaluations:g}", f"{1000 * o.seconds:.3g}", *(f"{value:.4g}" for value in o.scores.values())]

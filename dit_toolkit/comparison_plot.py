@@ -43,6 +43,8 @@ def _panel(axes: Axes, comparison: Comparison, metric: str, cost: str) -> None:
         x, y = [getattr(o, cost) for o in outcomes], [o.scores[metric] for o in outcomes]
         marker = MARKERS[number % len(MARKERS)]
         axes.plot(x, y, marker=marker, color=f"C{number}", label=name, markersize=5, linewidth=1.3)
+        for outcome, place in zip(outcomes, zip(x, y, strict=True), strict=True):
+            axes.annotate(_steps(outcome), place, (0, 6), textcoords="offset points", fontsize=7, ha="center")
     axes.axhline(comparison.floors[metric], color="#666666", linestyle="--", linewidth=1, label="real images")
     best = next(o for o in comparison.outcomes if o.name == comparison.recommended)
     label = f"recommended by {comparison.metric}: {best.name}"
@@ -53,6 +55,10 @@ def _panel(axes: Axes, comparison: Comparison, metric: str, cost: str) -> None:
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def _steps(outcome: Outcome) -> str:
+    return outcome.name.split(" ")[0].partition(":")[2]
 
 
 def _lines(outcomes: list[Outcome]) -> dict[str, list[Outcome]]:

@@ -31,8 +31,7 @@ from dit_toolkit.random import Generator, Indices
 from dit_toolkit.recipe.origins import changes
 from dit_toolkit.recipe.schema import Recipe, Sample
 from dit_toolkit.recipe.sizes import sizes
-from dit_toolkit.recipe.structure import unstructure
-from dit_toolkit.recipe.text import one_line
+from dit_toolkit.recipe.structure import fault, unstructure
 from dit_toolkit.weights import read_weights
 
 SAMPLED = ("autoencoder", "model", "objective", "sample")
@@ -84,7 +83,7 @@ class Trained:
         try:
             return attrs.evolve(self.recipe.sample, **changes)
         except ValueError as error:
-            raise RecipeError(f"sample.{one_line(error)}") from None
+            raise RecipeError.of([fault("sample", Sample, error)]) from None
 
     def denoiser(self, labels: Indices, *, guide: Trained | None = None, **settings: Any) -> Denoiser:
         """Return the denoiser of classes (N,), guided where cfg_scale is not 1.

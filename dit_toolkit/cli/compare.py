@@ -54,8 +54,8 @@ def compare(
     out = out or _default_out(run)
 
     from dit_toolkit import stop
-    from dit_toolkit.comparison import faults, table
     from dit_toolkit.comparison import compare as compare_samplers
+    from dit_toolkit.comparison import faults, table
     from dit_toolkit.recipe.load import apply
     from dit_toolkit.sampling import load
 

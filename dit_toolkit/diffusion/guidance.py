@@ -11,7 +11,6 @@ from torch import Tensor
 
 from dit_toolkit.diffusion.denoiser import Denoiser, LabelledDenoiser, Prediction
 from dit_toolkit.errors import RecipeError
-from dit_toolkit.recipe.sizes import sizes
 
 if TYPE_CHECKING:
     from dit_toolkit.diffusion.schedule import Schedule
@@ -143,7 +142,7 @@ def check_guide(recipe: Recipe, weaker: Recipe) -> None:
         RecipeError: other latents, classes or noise at a time; each with both sides.
     """
     faults = []
-    here, there = sizes(recipe).latent, sizes(weaker).latent
+    here, there = (each.autoencoder.latent_shape(each.dataset.shape) for each in (recipe, weaker))
     if there != here:
         faults.append(f"its latents are {there} (channels, height, width), those of this model {here}")
     if weaker.model.num_classes != recipe.model.num_classes:
