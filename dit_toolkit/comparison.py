@@ -167,7 +167,7 @@ def table(result: Comparison) -> Table:
     """Lay the comparison out for a terminal; a star marks what is recommended."""
     common = result.settings
     title = f"{common['num_samples']:,} samples each, cfg_scale {common['cfg_scale']:g}, {common['weights']} weights"
-    laid = Table(title=title, caption=f"★ {result.rule}", box=box.SIMPLE_HEAD, caption_justify="left")
+    laid = Table(title=title, caption=f"★ {result.rule}", box=box.SIMPLE_HEAD, caption_justify="left", pad_edge=False)
     laid.add_column("sampler")
     for column in (
         "evaluations\nan image",

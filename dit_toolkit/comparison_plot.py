@@ -39,7 +39,8 @@ def draw(comparison: Comparison, path: Path) -> None:
 def _panel(axes: Axes, comparison: Comparison, metric: str, cost: str) -> None:
     from matplotlib.ticker import LogLocator, NullFormatter
 
-    for number, (name, outcomes) in enumerate(_lines(comparison.outcomes).items()):
+    for number, (name, line) in enumerate(_lines(comparison.outcomes).items()):
+        outcomes = sorted(line, key=lambda o: getattr(o, cost))
         x, y = [getattr(o, cost) for o in outcomes], [o.scores[metric] for o in outcomes]
         marker = MARKERS[number % len(MARKERS)]
         axes.plot(x, y, marker=marker, color=f"C{number}", label=name, markersize=5, linewidth=1.3)
@@ -62,9 +63,9 @@ def _steps(outcome: Outcome) -> str:
 
 
 def _lines(outcomes: list[Outcome]) -> dict[str, list[Outcome]]:
-    """Outcomes that differ in their steps alone, by what they have in common, from cheap to dear."""
+    """Outcomes that differ in their steps alone, by what they have in common."""
     lines: dict[str, list[Outcome]] = {}
-    for outcome in sorted(outcomes, key=lambda o: o.evaluations):
+    for outcome in outcomes:
         kind, *options = outcome.name.split(" ")
         lines.setdefault(" ".join([kind.partition(":")[0], *options]), []).append(outcome)
     return lines
