@@ -45,7 +45,10 @@ def _panel(axes: Axes, comparison: Comparison, metric: str, cost: str) -> None:
         marker = MARKERS[number % len(MARKERS)]
         axes.plot(x, y, marker=marker, color=f"C{number}", label=name, markersize=5, linewidth=1.3)
         for outcome, place in zip(outcomes, zip(x, y, strict=True), strict=True):
-            axes.annotate(_steps(outcome), place, (0, 6), textcoords="offset points", fontsize=7, ha="center")
+            offset = (0, -16 if number % 2 else 9)
+            axes.annotate(
+                _steps(outcome), place, offset, textcoords="offset points", fontsize=7, ha="center", color=f"C{number}"
+            )
     axes.axhline(comparison.floors[metric], color="#666666", linestyle="--", linewidth=1, label="real images")
     best = next(o for o in comparison.outcomes if o.name == comparison.recommended)
     label = f"recommended by {comparison.metric}: {best.name}"
