@@ -69,11 +69,13 @@ class Trained:
 
         Raises:
             CheckpointError: nothing there, or damaged.
-            RecipeError: it cannot guide this model.
         """
         if self.recipe.sample.guide is None:
             return None
-        found = load(self.recipe.sample.guide, device=self.device)
+        try:
+            found = load(self.recipe.sample.guide, device=self.device)
+        except CheckpointError as error:
+            raise CheckpointError(f"sample.guide: {error}") from None
         return found.with_sample(attrs.evolve(found.recipe.sample, precision=self.recipe.sample.precision))
 
     def _settings(self, changes: Mapping[str, Any]) -> Sample:
@@ -91,6 +93,9 @@ class Trained:
         Args:
             guide: a weaker model in place of the null class; what the recipe's [sample] names unless given.
             settings: `cfg_scale` and so on in place of the recipe's [sample].
+
+        Raises:
+            RecipeError: a setting or label out of range, no null class, or a guide that cannot guide this model.
         """
         labels = torch.as_tensor(labels, dtype=torch.int64, device=self.device)
         chosen, null = self._settings(settings), self.recipe.model.num_classes

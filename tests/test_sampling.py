@@ -142,7 +142,7 @@ def test_a_guide_needs_no_null_class_but_the_same_latents_classes_and_clock(trai
         "sample.guide: it has 12 classes, this model 10",
         "sample.guide: its objective 'ddpm' has other noise at a time than 'flow-matching' here",
     )
-    with pytest.raises(dit.CheckpointError, match="nowhere: no such"):
+    with pytest.raises(dit.CheckpointError, match=r"sample.guide: nowhere: no such"):
         settings(trained, guide="nowhere", cfg_scale=2.0).sample([3])
 
 
