@@ -111,7 +111,7 @@ class Sample:
     cfg_passes: Literal["joint", "separate"] = "joint"
     """Both passes as one batch, or one after the other in less memory; of a guide always the latter."""
     guide: str | None = None
-    """A weaker run or checkpoint that takes the place of the null class (autoguidance, Karras et al. 2024)."""
+    """A weaker run, checkpoint or file that takes the place of the null class (autoguidance, Karras et al. 2024)."""
     grid_columns: int = field(default=10, validator=[ge(1), le(100)])
     """Samples of each class shown in the grid."""
     sampler: Sampler = field(factory=_default("samplers", "ddpm"))
