@@ -41,6 +41,7 @@ from dit_toolkit.registry import register
 
 if TYPE_CHECKING:
     from dit_toolkit.build import build_model
+    from dit_toolkit.comparison import compare
     from dit_toolkit.diffusion.denoiser import Denoiser, Prediction
     from dit_toolkit.diffusion.schedule import Schedule
     from dit_toolkit.evaluation import evaluate
@@ -88,6 +89,7 @@ __all__ = [
     "__version__",
     "attend",
     "build_model",
+    "compare",
     "evaluate",
     "export_model",
     "hookimpl",
@@ -107,6 +109,7 @@ _LAZY = {
     "Trained": "sampling",
     "attend": "nn.attention",
     "build_model": "build",
+    "compare": "comparison",
     "evaluate": "evaluation",
     "export_model": "interop.exporting",
     "import_model": "interop.importing",

@@ -149,6 +149,11 @@ class Sampler(Component):
     calls_per_step: ClassVar[int] = 1
     """Most calls of the denoiser for one of the num_steps; a property where the options decide."""
 
+    @property
+    def calls(self) -> int | None:
+        """Most calls of the denoiser in one sampling; None where they are not known before."""
+        return None if self.num_steps is None else self.num_steps * self.calls_per_step
+
     def check(self, objective: Objective) -> None:
         """Refuse an objective for which the sampler is not defined.
 

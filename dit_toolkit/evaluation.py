@@ -97,20 +97,26 @@ def evaluate(
 
 def score(metric: Metric, images: np.ndarray, labels: np.ndarray, real: RealImages, noise: np.ndarray) -> Score:
     """Compute one metric for samples (N, H, W, 3), for real images of the same classes and for noise (N, H, W, 3)."""
-    pool, pool_labels = (
-        (real.train, real.train_labels) if metric.floor == "train" else (real.heldout, real.heldout_labels)
-    )
-    chosen = alike(labels, pool_labels)
+    best, best_labels = perfect(metric, labels, real)
     return Score(
         value=metric.compute(images, labels, real),
-        floor=metric.compute(pool[chosen], pool_labels[chosen], real),
+        floor=metric.compute(best, best_labels, real),
         ceiling=metric.compute(noise, labels, real),
         floor_split=metric.floor,
-        floor_count=len(chosen),
+        floor_count=len(best),
         higher_is_better=metric.higher_is_better,
         unit=metric.unit,
         options=_options(metric),
     )
+
+
+def perfect(metric: Metric, labels: np.ndarray, real: RealImages) -> tuple[np.ndarray, np.ndarray]:
+    """Real images (M, H, W, 3) of the metric's floor, with their labels (M,), of the classes of `labels` (N,)."""
+    pool, pool_labels = (
+        (real.train, real.train_labels) if metric.floor == "train" else (real.heldout, real.heldout_labels)
+    )
+    chosen = alike(labels, pool_labels)
+    return pool[chosen], pool_labels[chosen]
 
 
 def alike(labels: np.ndarray, pool: np.ndarray) -> np.ndarray:
@@ -157,6 +163,9 @@ def settings(counts: np.ndarray, recipe: Recipe) -> dict[str, Any]:
         "weights": sample.weights,
         "cfg_scale": sample.cfg_scale,
         "cfg_channels": sample.cfg_channels,
+        "cfg_interval": list(sample.cfg_interval),
+        "cfg_rescale": sample.cfg_rescale,
+        "guide": sample.guide,
         "sampler": {"kind": sample.sampler.kind, **_options(sample.sampler)},
         "objective": {"kind": recipe.objective.kind, **_options(recipe.objective)},
         "autoencoder": {"kind": recipe.autoencoder.kind, **_options(recipe.autoencoder)},

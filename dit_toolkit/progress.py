@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -67,6 +67,21 @@ def track(items: Sequence[T], description: str) -> Iterator[T]:
         for item in items:
             yield item
             bar.advance()
+
+
+@contextmanager
+def share(bar: Progress, count: int) -> Iterator[Callable[[int, int | None, object], None]]:
+    """Advance a bar by `count` items, bit by bit where the callback says that i of at most n parts of them are done."""
+    shown = 0
+
+    def done(i: int, n: int | None, _: object) -> None:
+        nonlocal shown
+        due = min(count * i // n, count) if n else 0
+        bar.advance(due - shown)
+        shown = due
+
+    yield done
+    bar.advance(count - shown)
 
 
 class _Silent:

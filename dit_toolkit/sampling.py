@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 import attrs
 import numpy as np
@@ -19,22 +19,25 @@ from torch import Tensor
 
 from dit_toolkit import distributed, stop
 from dit_toolkit.build import build_model
-from dit_toolkit.components import Codec, Sampler
+from dit_toolkit.components import Codec
 from dit_toolkit.diffusion.denoiser import Denoiser, LabelledDenoiser
-from dit_toolkit.diffusion.guidance import guide
-from dit_toolkit.errors import Interrupted, RecipeError, StorageError
+from dit_toolkit.diffusion.guidance import Joint, Passes, Separate, check_guide, guided
+from dit_toolkit.diffusion.preview import Callback, Observed
+from dit_toolkit.errors import CheckpointError, Interrupted, RecipeError, StorageError
 from dit_toolkit.images import NpzWriter, to_uint8
 from dit_toolkit.nn.dit import DiT
-from dit_toolkit.progress import progress, warn
+from dit_toolkit.progress import progress, share, warn
 from dit_toolkit.random import Generator, Indices
 from dit_toolkit.recipe.origins import changes
 from dit_toolkit.recipe.schema import Recipe, Sample
 from dit_toolkit.recipe.sizes import sizes
-from dit_toolkit.recipe.structure import unstructure
+from dit_toolkit.recipe.structure import fault, unstructure
 from dit_toolkit.weights import read_weights
 
 SAMPLED = ("autoencoder", "model", "objective", "sample")
 """Tables on whose components the images depend."""
+CALL = ("sampler", "seed", "cfg_scale", "cfg_channels", "cfg_interval", "cfg_rescale", "cfg_passes")
+"""Options of [sample] that one call may change."""
 
 
 @frozen(kw_only=True)
@@ -60,56 +63,107 @@ class Trained:
         """Return the same model with other settings in its recipe's [sample]."""
         return attrs.evolve(self, recipe=attrs.evolve(self.recipe, sample=settings))
 
-    def denoiser(self, labels: Indices, *, cfg_scale: float = 1.0, cfg_channels: int | None = None) -> Denoiser:
-        """Return the denoiser of classes (N,), guided where cfg_scale is not 1."""
+    @cached_property
+    def guide(self) -> Trained | None:
+        """The weaker model that the recipe's [sample] names, in the same precision; loaded when first asked for.
+
+        Raises:
+            CheckpointError: nothing there, or damaged.
+        """
+        if self.recipe.sample.guide is None:
+            return None
+        try:
+            found = load(self.recipe.sample.guide, device=self.device)
+        except CheckpointError as error:
+            raise CheckpointError(f"sample.guide: {error}") from None
+        return found.with_sample(attrs.evolve(found.recipe.sample, precision=self.recipe.sample.precision))
+
+    def _settings(self, changes: Mapping[str, Any]) -> Sample:
+        """The recipe's [sample] with the changes of one call; RecipeError for a value out of range."""
+        if surplus := changes.keys() - set(CALL):
+            raise TypeError(f"{', '.join(sorted(surplus))}: no setting of one call; there are {', '.join(CALL)}")
+        try:
+            return attrs.evolve(self.recipe.sample, **changes)
+        except ValueError as error:
+            raise RecipeError.of([fault("sample", Sample, error)]) from None
+
+    def denoiser(self, labels: Indices, *, guide: Trained | None = None, **settings: Any) -> Denoiser:
+        """Return the denoiser of classes (N,), guided where cfg_scale is not 1.
+
+        Args:
+            guide: a weaker model in place of the null class; what the recipe's [sample] names unless given.
+            settings: `cfg_scale` and so on in place of the recipe's [sample].
+
+        Raises:
+            RecipeError: a setting or label out of range, no null class, or a guide that cannot guide this model.
+        """
         labels = torch.as_tensor(labels, dtype=torch.int64, device=self.device)
-        null = self.recipe.model.num_classes
-        if cfg_scale != 1 and self.recipe.model.class_dropout_prob == 0:
-            raise RecipeError("cfg_scale: guidance needs a model trained with class_dropout_prob > 0")
+        chosen, null = self._settings(settings), self.recipe.model.num_classes
         if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) <= null:
             raise RecipeError(f"labels: must be 0 to {null - 1} ({null} is the null class)")
-        return guide(
-            LabelledDenoiser(self.network, self.recipe.objective, labels),
-            null=null,
-            scale=cfg_scale,
-            channels=cfg_channels,
+        denoiser = LabelledDenoiser(self.network, self.recipe.objective, labels)
+        if chosen.cfg_scale == 1:
+            return denoiser
+        passes: Passes
+        if guide := guide or self.guide:
+            check_guide(self.recipe, guide.recipe)
+            passes = Separate(denoiser, LabelledDenoiser(guide.network, guide.recipe.objective, labels))
+        elif self.recipe.model.class_dropout_prob == 0:
+            raise RecipeError("cfg_scale: guidance needs a model trained with class_dropout_prob > 0, or a guide")
+        elif chosen.cfg_passes == "joint":
+            passes = Joint(denoiser, torch.full_like(labels, null))
+        else:
+            passes = Separate(denoiser, denoiser.with_labels(torch.full_like(labels, null)))
+        return guided(
+            passes,
+            scale=chosen.cfg_scale,
+            channels=chosen.cfg_channels,
+            interval=chosen.cfg_interval,
+            rescale=chosen.cfg_rescale,
         )
 
+    @overload
+    def sample(self, labels: Indices, *, trajectory: Literal[True], **settings: Any) -> list[Tensor]: ...
+    @overload
+    def sample(self, labels: Indices, **settings: Any) -> Tensor: ...
     @torch.inference_mode()
     def sample(
         self,
         labels: Indices,
         *,
-        sampler: Sampler | None = None,
-        cfg_scale: float | None = None,
-        cfg_channels: int | None = None,
-        seed: int | None = None,
         index: Indices | None = None,
-    ) -> Tensor:
-        """Draw images (N, C, H, W) in about [-1, 1] of classes (N,); settings default to the recipe's [sample].
+        guide: Trained | None = None,
+        callback: Callback | None = None,
+        trajectory: bool = False,
+        **settings: Any,
+    ) -> Tensor | list[Tensor]:
+        """Draw images (N, C, H, W) in about [-1, 1] of classes (N,).
 
         Args:
             index: (N,) sample numbers; (seed, number) alone determines an image's noise. 0 .. N-1 unless given.
+            guide: a weaker model in place of the null class; what the recipe's [sample] names unless given.
+            callback: called as callback(i, n, x0) after evaluation i = 1, 2, ... of at most n (None where the sampler
+                does not know) with the data predicted now, (N, C, H, W), guided and not yet decoded.
+            trajectory: return a list of the images predicted at every evaluation, and last those drawn.
+            settings: `sampler`, `seed`, `cfg_scale` and so on in place of the recipe's [sample].
         """
-        settings = self.recipe.sample
-        sampler = sampler or settings.sampler
+        chosen = self._settings(settings)
         try:
-            sampler.check(self.recipe.objective)
+            chosen.sampler.check(self.recipe.objective)
         except ValueError as error:
             raise RecipeError(f"sample.sampler: {error}") from None
-        generator = Generator(
-            settings.seed if seed is None else seed,
-            "sample",
-            range(len(labels)) if index is None else index,
-            self.device,
-        )
-        denoiser = self.denoiser(
-            labels,
-            cfg_scale=settings.cfg_scale if cfg_scale is None else cfg_scale,
-            cfg_channels=settings.cfg_channels if cfg_channels is None else cfg_channels,
-        )
+        generator = Generator(chosen.seed, "sample", range(len(labels)) if index is None else index, self.device)
+        denoiser = self.denoiser(labels, guide=guide, **settings)
+        frames: list[Tensor] = []
+        if trajectory:
+            denoiser = Observed(denoiser, chosen.sampler.calls, lambda _i, _n, x0: frames.append(x0))
+        if callback:
+            denoiser = Observed(denoiser, chosen.sampler.calls, callback)
         noise = generator.randn(*sizes(self.recipe).latent)
-        return self.codec.decode(sampler.sample(denoiser, noise, generator=generator))
+        latents = chosen.sampler.sample(denoiser, noise, generator=generator)
+        if trajectory:
+            return [self.codec.decode(x) for x in (*frames, latents)]
+        return self.codec.decode(latents)
 
 
 def load(
@@ -157,7 +211,9 @@ def labels_of(recipe: Recipe) -> np.ndarray:
 def describe(trained: Trained) -> dict[str, Any]:
     """Everything that the drawn images depend on, for the file beside them."""
     settings = unstructure(trained.recipe)["sample"]
-    return {"step": trained.step, "weights_sha256": trained.digest, **settings, "weights": trained.weights}
+    facts = {"step": trained.step, "weights_sha256": trained.digest, **settings, "weights": trained.weights}
+    guide = trained.guide if trained.recipe.sample.cfg_scale != 1 else None
+    return {**facts, "guide_sha256": guide.digest} if guide else facts
 
 
 def sample_to_file(trained: Trained, out: Path) -> None:
@@ -189,14 +245,13 @@ def _draw(trained: Trained, labels: np.ndarray, parts: Path) -> None:
         for turn in range(0, len(labels), size * processes):
             index = np.arange(turn, turn + size) + size * distributed.rank()
             index = index[index < len(labels)]
-            if len(index):
-                part = parts / f"{index[0]:09d}.npy"
-                if not part.exists():
-                    images = to_uint8(trained.sample(labels[index], index=index))
+            with share(bar, min(size * processes, len(labels) - turn)) as done:
+                part = parts / f"{turn + size * distributed.rank():09d}.npy"
+                if len(index) and not part.exists():
+                    images = to_uint8(trained.sample(labels[index], index=index, callback=done).cpu())
                     with part.with_suffix(".tmp").open("wb") as file:
                         np.save(file, images)
                     part.with_suffix(".tmp").replace(part)
-            bar.advance(min(size * processes, len(labels) - turn))
             if distributed.any_of(stop.requested() is not None):
                 raise Interrupted(f"stopped while sampling; the same command goes on ({parts} keeps what is done)")
 

@@ -41,7 +41,8 @@ class Sampler:
 
 
 def make_recipe(*metrics, **sample):
-    settings = {"weights": "ema", "cfg_scale": 2.0, "cfg_channels": None, "seed": 3, "sampler": Sampler()} | sample
+    guidance = {"cfg_scale": 2.0, "cfg_channels": None, "cfg_interval": (0.2, 0.8), "cfg_rescale": 0.5, "guide": None}
+    settings = {"weights": "ema", "seed": 3, "sampler": Sampler()} | guidance | sample
     return SimpleNamespace(
         dataset=Fashion(),
         autoencoder=Identity(),
@@ -91,6 +92,9 @@ def test_results_are_json_and_come_back():
         "weights": "ema",
         "cfg_scale": 2.0,
         "cfg_channels": None,
+        "cfg_interval": [0.2, 0.8],
+        "cfg_rescale": 0.5,
+        "guide": None,
         "sampler": {"kind": "half", "num_steps": 12},
         "objective": {"kind": "identity"},
         "autoencoder": {"kind": "identity"},

@@ -5,7 +5,7 @@ import io
 import pytest
 
 from dit_toolkit import progress as module
-from dit_toolkit.progress import log, progress, track, warn
+from dit_toolkit.progress import log, progress, share, track, warn
 
 
 class Terminal(io.StringIO):
@@ -40,6 +40,19 @@ def test_what_was_done_before_does_not_count_for_the_rest(clock, capsys):
         clock[0] += 10
         bar.advance(5)
     assert capsys.readouterr().err == "train 95/100, 0:10 elapsed, 0:10 left\n"
+
+
+def test_a_share_of_a_bar_fills_with_its_parts_and_is_whole_at_its_end(monkeypatch):
+    steps = []
+    bar = type("Bar", (), {"advance": lambda _, n: steps.append(n)})()
+    with share(bar, 10) as done:
+        for i in (1, 2, 3):
+            done(i, 4, None)  # the fourth part never comes, as with Heun's method
+    with share(bar, 3) as done:
+        done(1, None, None)  # nobody knows how many there will be
+    with pytest.raises(TypeError), share(bar, 8) as done:
+        done(9 / done(9, 4, None), 4, None)
+    assert steps == [2, 3, 2, 3, 0, 3, 8]
 
 
 def test_an_interrupted_loop_says_how_far_it_got(clock, capsys):

@@ -7,8 +7,12 @@ import torch
 
 import dit_toolkit as dit
 from dit_toolkit import checkpoint
+from dit_toolkit.datasets.fashion import Fashion
 from dit_toolkit.images import read_npz
-from dit_toolkit.sampling import labels_of, sample_to_file
+from dit_toolkit.objectives.ddpm import DDPM
+from dit_toolkit.samplers.euler import Euler
+from dit_toolkit.samplers.heun import Heun
+from dit_toolkit.sampling import describe, labels_of, sample_to_file
 
 
 @pytest.fixture(scope="module")
@@ -18,6 +22,11 @@ def trained(small_run):
 
 def settings(trained, **changes):
     return trained.with_sample(attrs.evolve(trained.recipe.sample, **changes))
+
+
+def changed(trained, table, **changes):
+    part = attrs.evolve(getattr(trained.recipe, table), **changes)
+    return attrs.evolve(trained, recipe=attrs.evolve(trained.recipe, **{table: part}))
 
 
 def drawn(trained, path):
@@ -88,12 +97,77 @@ def test_guidance_and_weights_change_the_images(trained, small_run):
     assert torch.equal(plain, trained.sample([3], cfg_scale=1.0))
 
 
+def test_both_passes_apart_give_the_same_images(trained):
+    joint, separate = (trained.sample([3, 5], cfg_scale=4.0, cfg_passes=passes) for passes in ("joint", "separate"))
+    torch.testing.assert_close(joint, separate, rtol=1e-3, atol=1e-4)
+
+
+def test_settings_of_one_call_are_those_of_the_recipe(trained):
+    inside = trained.sample([3], cfg_scale=4.0, cfg_interval=(0.2, 0.6))
+    recipe = settings(trained, cfg_scale=4.0, cfg_interval=(0.2, 0.6), seed=trained.recipe.sample.seed)
+    assert torch.equal(inside, recipe.sample([3]))
+    assert not torch.equal(inside, trained.sample([3], cfg_scale=4.0))
+    with pytest.raises(TypeError, match="num_samples: no setting of one call; there are sampler, seed, cfg_scale"):
+        trained.sample([3], num_samples=3)
+    with pytest.raises(dit.RecipeError, match=r"sample.cfg_scale: .* must be >= 0: -1"):
+        trained.sample([3], cfg_scale=-1)
+    with pytest.raises(dit.RecipeError, match=r"sample.cfg_interval: cfg_interval \[0.8, 0.2\] holds no time"):
+        trained.sample([3], cfg_interval=(0.8, 0.2))
+
+
+def test_an_earlier_checkpoint_guides(trained, small_run):
+    older, newest = checkpoint.checkpoints(small_run[1] / "checkpoints")
+    weak, x = dit.load(older), torch.randn(2, 1, 32, 32)
+    here, there = (model.denoiser([3, 4], cfg_scale=1.0)(x, 0.5).x0 for model in (trained, weak))
+    guided = settings(trained, guide=str(older), cfg_scale=3.0)
+    found = guided.denoiser([3, 4])(x, 0.5).x0
+    torch.testing.assert_close(found, there + 3.0 * (here - there), rtol=1e-3, atol=1e-4)
+    assert torch.equal(found, trained.denoiser([3, 4], guide=weak, cfg_scale=3.0)(x, 0.5).x0)
+    itself = settings(trained, guide=str(newest), cfg_scale=3.0)
+    torch.testing.assert_close(itself.sample([3]), trained.sample([3], cfg_scale=1.0), rtol=1e-3, atol=1e-4)
+    assert describe(guided)["guide_sha256"] == weak.digest
+    assert "guide_sha256" not in describe(settings(guided, cfg_scale=1.0))
+
+
+def test_a_guide_needs_no_null_class_but_the_same_latents_classes_and_clock(trained):
+    bare = changed(settings(trained, cfg_scale=1.0), "model", class_dropout_prob=0.0)
+    assert bare.sample([3], cfg_scale=2.0, guide=trained).isfinite().all()
+    other = attrs.evolve(trained, recipe=attrs.evolve(trained.recipe, objective=DDPM(), dataset=Fashion(image_size=28)))
+    other = changed(other, "model", num_classes=12)
+    small = attrs.evolve(other.recipe.model.patchifier, patch_size=4)
+    with pytest.raises(dit.RecipeError) as error:
+        trained.denoiser([3], cfg_scale=2.0, guide=changed(other, "model", patchifier=small))
+    assert error.value.lines == (
+        "sample.guide: its latents are (1, 28, 28) (channels, height, width), those of this model (1, 32, 32)",
+        "sample.guide: it has 12 classes, this model 10",
+        "sample.guide: its objective 'ddpm' has other noise at a time than 'flow-matching' here",
+    )
+    with pytest.raises(dit.CheckpointError, match=r"sample.guide: nowhere: no such"):
+        settings(trained, guide="nowhere", cfg_scale=2.0).sample([3])
+
+
+@pytest.mark.parametrize(("sampler", "calls", "most"), [(Euler(num_steps=4), 4, 4), (Heun(num_steps=4), 7, 8)])
+def test_every_evaluation_is_shown(trained, sampler, calls, most):
+    seen = []
+    images = trained.sample([3, 4], sampler=sampler, cfg_scale=2.0, callback=lambda *each: seen.append(each))
+    assert [(i, n) for i, n, _ in seen] == [(i, most) for i in range(1, calls + 1)]
+    assert torch.equal(images, trained.sample([3, 4], sampler=sampler, cfg_scale=2.0))
+    torch.testing.assert_close(seen[-1][2], images, rtol=1e-3, atol=1e-4)  # the last step takes the data predicted
+    frames = trained.sample([3, 4], sampler=sampler, cfg_scale=2.0, trajectory=True)
+    assert len(frames) == calls + 1
+    assert torch.equal(frames[-1], images)
+    assert all(torch.equal(frame, x0) for frame, (_, _, x0) in zip(frames, seen, strict=False))
+
+
+def test_an_error_in_a_callback_is_the_users(trained):
+    with pytest.raises(ZeroDivisionError):
+        trained.sample([3], callback=lambda i, n, x0: 1 / 0)
+
+
 def test_wrong_labels_and_missing_null_class_are_refused(trained):
     with pytest.raises(dit.RecipeError, match="labels: must be 0 to 9"):
         trained.sample([11])
-    bare = attrs.evolve(
-        trained, recipe=attrs.evolve(trained.recipe, model=attrs.evolve(trained.recipe.model, class_dropout_prob=0.0))
-    )
+    bare = changed(trained, "model", class_dropout_prob=0.0)
     with pytest.raises(dit.RecipeError, match="class_dropout_prob"):
         bare.denoiser([1], cfg_scale=2.0)
 

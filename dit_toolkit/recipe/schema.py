@@ -104,6 +104,14 @@ class Sample:
     """Classifier-free guidance u + s (c - u); 1 is no guidance and makes no second pass."""
     cfg_channels: int | None = field(default=None, validator=optional([ge(1), le(65_536)]))
     """How many of the first channels are guided; all unless given (facebookresearch/DiT guides 3 of 4)."""
+    cfg_interval: tuple[float, float] = field(default=(0.0, 1.0), validator=deep_iterable([ge(0), le(1)]))
+    """Times, from 0 (data) to 1 (noise), between which is guided; at others no second pass is made."""
+    cfg_rescale: float = field(default=0.0, validator=[ge(0), le(1)])
+    """How much of the deviation that guidance adds is taken away again (Lin et al. 2023, who use 0.7)."""
+    cfg_passes: Literal["joint", "separate"] = "joint"
+    """Both passes as one batch, or one after the other in less memory; of a guide always the latter."""
+    guide: str | None = None
+    """A weaker run, checkpoint or file that takes the place of the null class (autoguidance, Karras et al. 2024)."""
     grid_columns: int = field(default=10, validator=[ge(1), le(100)])
     """Samples of each class shown in the grid."""
     sampler: Sampler = field(factory=_default("samplers", "ddpm"))
@@ -111,6 +119,9 @@ class Sample:
     def __attrs_post_init__(self) -> None:
         if self.labels == []:
             raise ValueError("labels is empty; name at least one class or leave it out for all of them")
+        low, high = self.cfg_interval
+        if low >= high:
+            raise ValueError(f"cfg_interval [{low:g}, {high:g}] holds no time; write [low, high] with low < high")
 
 
 @frozen(kw_only=True)

@@ -84,11 +84,11 @@ def _faults(recipe: Recipe, classes: int | None, latent: Shape | None) -> Iterat
         if label >= model.num_classes:
             yield f"sample.labels[{index}]", f"must be < {model.num_classes} (model.num_classes), got {label}"
             break
-    if sample.cfg_scale != 1 and model.class_dropout_prob == 0:
+    if sample.cfg_scale != 1 and sample.guide is None and model.class_dropout_prob == 0:
         yield (
             "sample.cfg_scale",
             f"guidance ({sample.cfg_scale}) needs the null class, which model.class_dropout_prob = 0 leaves out;"
-            " raise that or set cfg_scale = 1",
+            " raise that, set cfg_scale = 1 or name a guide",
         )
     if sample.cfg_channels is not None and latent is not None and sample.cfg_channels > latent[0]:
         yield "sample.cfg_channels", f"must be <= {latent[0]}, the channels of the latent, got {sample.cfg_channels}"

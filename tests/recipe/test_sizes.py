@@ -31,7 +31,7 @@ def test_sizes_follow_from_dataset_autoencoder_patch_and_objective(table):
         (
             "model.class_dropout_prob=0",
             "sample.cfg_scale: guidance (1.5) needs the null class, which model.class_dropout_prob = 0 leaves out;"
-            " raise that or set cfg_scale = 1",
+            " raise that, set cfg_scale = 1 or name a guide",
         ),
         ("sample.cfg_channels=2", "sample.cfg_channels: must be <= 1, the channels of the latent, got 2"),
         ("train.micro_batch_size=24", "train.micro_batch_size: (24) does not divide global_batch_size (64)"),
@@ -58,3 +58,4 @@ def test_everything_that_does_not_fit_is_reported_at_once(table):
 
 def test_no_guidance_needs_no_null_class(table):
     assert sizes(structure(override(table, ["model.class_dropout_prob=0", "sample.cfg_scale=1"])))
+    assert sizes(structure(override(table, ["model.class_dropout_prob=0", "sample.guide=runs/small"])))

@@ -1,0 +1,285 @@
+"""Compare samplers on one trained model: the same noise and labels, the recipe's metrics, and what each costs."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy as np
+import torch
+from attrs import field, frozen
+from rich import box
+from rich.table import Table
+
+from dit_toolkit import stop
+from dit_toolkit.comparison_plot import draw
+from dit_toolkit.components import Metric, RealImages, Sampler
+from dit_toolkit.errors import DataError, Interrupted, RecipeError, StorageError
+from dit_toolkit.evaluation import ARROWS, perfect, real_images, settings
+from dit_toolkit.images import NpzWriter, grid, read_npz, to_uint8
+from dit_toolkit.progress import log, progress, share
+from dit_toolkit.recipe.sizes import sizes
+from dit_toolkit.recipe.structure import unstructure
+from dit_toolkit.sampling import Trained, describe, labels_of
+
+PARTS = 10
+"""Parts of the samples, each of which is left out once to estimate the error of a metric."""
+SHOWN = 16
+"""Samples of every setting in the picture."""
+
+
+@frozen(kw_only=True)
+class Outcome:
+    """What one sampler drew, judged."""
+
+    name: str
+    """As on the command line: `heun:12`, and the options that are not defaults."""
+    evaluations: float
+    """Passes of a network for each image, counted; both passes of guidance."""
+    seconds: float
+    """For each image, decoding included."""
+    scores: dict[str, float]
+
+
+@frozen(kw_only=True)
+class Comparison:
+    """All outcomes in the order asked for; `attrs.asdict` is plain JSON."""
+
+    outcomes: list[Outcome]
+    floors: dict[str, float]
+    """Each metric of as many real images."""
+    directions: dict[str, bool | None]
+    """Whether higher values are better; None where the floor is."""
+    metric: str
+    """What the recommendation goes by."""
+    tolerance: float
+    recommended: str
+    """The cheapest outcome whose metric is within the tolerance of the best one."""
+    rule: str
+    """The same in words."""
+    settings: dict[str, Any] = field(factory=dict)
+    """What all have in common."""
+
+
+def compare(
+    trained: Trained,
+    samplers: Sequence[Sampler],
+    out: Path,
+    *,
+    metric: str | None = None,
+    tolerance: float | None = None,
+) -> Comparison:
+    """Draw the recipe's num_samples with each sampler and judge them.
+
+    Writes `comparison.json`, `comparison.png`, `samples.png`, and of each sampler an .npz and a .json, into the folder
+    `out`. Samplers whose samples are there already are not drawn again.
+
+    Args:
+        metric: kind of the metric to go by; the recipe's first one unless given.
+        tolerance: how much worse than the best its value may be; two standard errors of the best unless given.
+
+    Raises:
+        RecipeError: a sampler does not fit the model's objective, or the recipe has no such metric.
+        DataError: `out` holds samples with other settings.
+        Interrupted: a signal asked to stop; what is finished is kept.
+    """
+    metrics = {each.kind: each for each in trained.recipe.evaluate.metrics}
+    if lines := faults(trained, samplers, metric):
+        raise RecipeError(*lines)
+    judge = metrics[metric or next(iter(metrics))]
+    out.mkdir(parents=True, exist_ok=True)
+    real, labels = real_images(trained.recipe.dataset), labels_of(trained.recipe)
+    names = [name_of(sampler) for sampler in samplers]
+    outcomes = [_outcome(trained, sampler, labels, real, out) for sampler in samplers]
+    floors = {kind: each.compute(*perfect(each, labels, real), real) for kind, each in metrics.items()}
+    worse = [_worse(judge, outcome.scores[judge.kind], floors[judge.kind]) for outcome in outcomes]
+    best = int(np.argmin(worse))
+    images = {name: read_npz(_place(out, name, ".npz")) for name in names}
+    origin = "as asked for"
+    if tolerance is None:
+        tolerance = 2 * standard_error(judge, images[names[best]], labels, real)
+        origin = f"two standard errors, by leaving out each of {PARTS} parts of its samples"
+    near = [(o.evaluations, w, o.name) for o, w in zip(outcomes, worse, strict=True) if w <= worse[best] + tolerance]
+    result = Comparison(
+        outcomes=outcomes,
+        floors=floors,
+        directions={kind: each.higher_is_better for kind, each in metrics.items()},
+        metric=judge.kind,
+        tolerance=tolerance,
+        recommended=min(near)[2],
+        rule=f"fewest network evaluations with {judge.kind} within {tolerance:.3g} of the best, {names[best]}; "
+        f"that is {origin}",
+        settings=_common(trained, labels),
+    )
+    _write(out / "comparison.json", attrs.asdict(result))
+    draw(result, out / "comparison.png")
+    first = np.concatenate([pixels[:SHOWN] for pixels in images.values()])
+    rows = np.repeat(np.arange(len(names)), min(SHOWN, len(labels)))
+    grid(first, rows, names, columns=SHOWN).save(out / "samples.png")
+    return result
+
+
+def faults(trained: Trained, samplers: Sequence[Sampler], metric: str | None = None) -> list[str]:
+    """What cannot be compared, a line each."""
+    kinds = [each.kind for each in trained.recipe.evaluate.metrics]
+    names = [name_of(sampler) for sampler in samplers]
+    lines = [] if samplers else ["samplers: none given"]
+    for sampler, name in zip(samplers, names, strict=True):
+        try:
+            sampler.check(trained.recipe.objective)
+        except ValueError as error:
+            lines.append(f"{name}: {error}")
+    lines += [f"{name}: given twice" for name in sorted({name for name in names if names.count(name) > 1})]
+    if not kinds:
+        lines.append("evaluate.metrics: the recipe has none to compare by")
+    elif metric not in (None, *kinds):
+        lines.append(f"metric: the recipe has no {metric!r}; it has {', '.join(kinds)}")
+    return lines
+
+
+def name_of(sampler: Sampler) -> str:
+    """Name a sampler by kind, steps and the options that are not defaults: `heun:12 s_churn=4.0`."""
+    options = [
+        f"{option.name}={getattr(sampler, option.name)}"
+        for option in attrs.fields(type(sampler))  # type: ignore[arg-type]
+        if option.name != "num_steps" and getattr(sampler, option.name) != option.default
+    ]
+    steps = "" if sampler.num_steps is None else f":{sampler.num_steps}"
+    return " ".join([f"{sampler.kind}{steps}", *options])
+
+
+def standard_error(metric: Metric, images: np.ndarray, labels: np.ndarray, real: RealImages) -> float:
+    """Error of a metric of these images by the grouped jackknife (Efron & Tibshirani 1993, equation 11.5)."""
+    parts = np.array_split(np.random.default_rng(0).permutation(len(images)), min(PARTS, len(images)))
+    kept = [np.setdiff1d(np.arange(len(images)), part) for part in parts]
+    values = np.array([metric.compute(images[rest], labels[rest], real) for rest in kept if len(rest)])
+    return math.sqrt((len(values) - 1) * float(values.var())) if len(values) > 1 else 0.0
+
+
+def table(result: Comparison) -> Table:
+    """Lay the comparison out for a terminal; a star marks what is recommended."""
+    common = result.settings
+    title = f"{common['num_samples']:,} samples each, cfg_scale {common['cfg_scale']:g}, {common['weights']} weights"
+    laid = Table(title=title, caption=f"★ {result.rule}", box=box.SIMPLE_HEAD, caption_justify="left", pad_edge=False)
+    laid.add_column("sampler")
+    for column in (
+        "evaluations\nan image",
+        "ms an\nimage",
+        *(f"{m}\n{ARROWS[h]}" for m, h in result.directions.items()),
+    ):
+        laid.add_column(column, justify="right")
+    for o in result.outcomes:
+        marked = o.name == result.recommended
+        cells = [f"{o.evaluations:g}", f"{1000 * o.seconds:.3g}", *(f"{value:.4g}" for value in o.scores.values())]
+        laid.add_row(f"{o.name} ★" if marked else o.name, *cells, style="bold" if marked else None)
+    laid.add_section()
+    laid.add_row("real images", "", "", *(f"{value:.4g}" for value in result.floors.values()))
+    return laid
+
+
+def _outcome(trained: Trained, sampler: Sampler, labels: np.ndarray, real: RealImages, out: Path) -> Outcome:
+    """Find or draw the samples of one sampler, and judge them."""
+    name = name_of(sampler)
+    sidecar, metrics = _place(out, name, ".json"), trained.recipe.evaluate.metrics
+    facts = {**describe(trained), "sampler": unstructure(sampler), "metrics": [unstructure(m) for m in metrics]}
+    found = _read(sidecar, facts)
+    if found is None:
+        cost = _draw(trained, sampler, labels, name, _place(out, name, ".npz"))
+        names = list(trained.recipe.dataset.class_names)
+        found = {**facts, **cost, "labels": labels.tolist(), "class_names": names}
+        _write(sidecar, found)
+    if "scores" not in found:
+        images = read_npz(_place(out, name, ".npz"))
+        found["scores"] = {metric.kind: metric.compute(images, labels, real) for metric in metrics}
+        _write(sidecar, found)
+    else:
+        log(f"{name}: already there")
+    return Outcome(name=name, **{key: found[key] for key in ("evaluations", "seconds", "scores")})
+
+
+def _draw(trained: Trained, sampler: Sampler, labels: np.ndarray, name: str, path: Path) -> dict[str, float]:
+    """Draw all samples into an .npz; what each cost."""
+    _, height, width = sizes(trained.recipe).image
+    size, seconds = trained.recipe.sample.batch_size, 0.0
+    path.unlink(missing_ok=True)  # of a process killed before it wrote the file beside
+    with (
+        progress(name, len(labels)) as bar,
+        NpzWriter(path, len(labels), (height, width, 3)) as writer,
+        _counted(trained) as passed,
+    ):
+        for first in range(0, len(labels), size):
+            index = np.arange(first, min(first + size, len(labels)))
+            with share(bar, len(index)) as done:
+                start = time.perf_counter()
+                images = trained.sample(labels[index], sampler=sampler, index=index, callback=done).cpu()
+                seconds += time.perf_counter() - start
+            writer.write(to_uint8(images))
+            if stop.requested():
+                raise Interrupted(f"stopped while comparing; the same command goes on ({path.parent} keeps the rest)")
+        return {"evaluations": passed() / len(labels), "seconds": seconds / len(labels)}
+
+
+@contextmanager
+def _counted(trained: Trained) -> Iterator[Callable[[], int]]:
+    """Count the images that go through the network, and through the guide's, once both have been warmed up."""
+    guide = trained.guide if trained.recipe.sample.cfg_scale != 1 else None
+    batch = labels_of(trained.recipe)[: trained.recipe.sample.batch_size]
+    with torch.inference_mode():
+        trained.denoiser(batch)(torch.zeros(len(batch), *sizes(trained.recipe).latent, device=trained.device), 0.5)
+    total = 0
+
+    def count(_: object, inputs: tuple[Any, ...]) -> None:
+        nonlocal total
+        total += len(inputs[0])
+
+    hooks = [each.network.register_forward_pre_hook(count) for each in (trained, guide) if each]
+    try:
+        yield lambda: total
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _worse(metric: Metric, value: float, floor: float) -> float:
+    """A metric's value as one of which less is better; a value that is not finite is worst."""
+    if not math.isfinite(value):
+        return math.inf
+    return abs(value - floor) if metric.higher_is_better is None else -value if metric.higher_is_better else value
+
+
+def _common(trained: Trained, labels: np.ndarray) -> dict[str, Any]:
+    counts = np.bincount(labels, minlength=trained.recipe.model.num_classes)
+    facts = {**settings(counts, trained.recipe), "weights": trained.weights, "step": trained.step}
+    return {key: value for key, value in facts.items() if key != "sampler"}
+
+
+def _place(out: Path, name: str, suffix: str) -> Path:
+    return out / (re.sub(r"[^\w.=+-]+", "-", name) + suffix)
+
+
+def _read(path: Path, facts: dict[str, Any]) -> dict[str, Any] | None:
+    """What a finished sampler left, None where there is nothing; DataError where the settings were others."""
+    if not path.exists():
+        return None
+    found: dict[str, Any] = json.loads(path.read_text())
+    differing = [key for key in facts.keys() | found.keys() if key in facts and facts[key] != found.get(key)]
+    if differing:
+        key = min(differing)
+        raise DataError(f"{path}: other settings ({key} {found.get(key)} there, {facts[key]} here); give another --out")
+    return found
+
+
+def _write(path: Path, value: dict[str, Any]) -> None:
+    try:
+        temporary = path.with_name(f".{path.name}.tmp")
+        temporary.write_text(json.dumps(value, indent=1))
+        temporary.replace(path)
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be written ({error.strerror})") from error
