@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import NamedTuple, TypeVar
+from functools import cached_property
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -12,6 +13,13 @@ Time = TypeVar("Time", float, np.ndarray)
 
 class Schedule(ABC):
     """alpha, sigma and their derivatives, in float64, of one time or of an array of times."""
+
+    num_timesteps: int | None = None
+    """How many trained steps there are, at t = (i + 1) / num_timesteps; None where any time is trained."""
+    highest: float = 1.0
+    """The time at which sampling starts."""
+    ratio_range: tuple[float, float] = (0.002, 80.0)
+    """The least and the most sigma / alpha of step lists that are spaced by it (Karras et al. 2022, table 1)."""
 
     @abstractmethod
     def alpha(self, t: Time) -> Time:
@@ -29,6 +37,21 @@ class Schedule(ABC):
     def sigma_prime(self, t: Time) -> Time:
         """d sigma / dt."""
 
+    def log_snr(self, t: Time) -> Time:
+        """log(alpha^2 / sigma^2), which falls from data (inf) to noise."""
+        with np.errstate(divide="ignore"):
+            return 2 * (np.log(self.alpha(t)) - np.log(self.sigma(t)))
+
+    def time_of_log_snr(self, log_snr: Time) -> Time:
+        """The time in [0, 1] that has a log-SNR, by bisection; the end where none has it."""
+        wanted: Any = np.asarray(log_snr, dtype=np.float64)
+        low, high = np.zeros_like(wanted), np.ones_like(wanted)
+        for _ in range(80):
+            middle = (low + high) / 2
+            cleaner = self.log_snr(middle) > wanted
+            low, high = np.where(cleaner, middle, low), np.where(cleaner, high, middle)
+        return high[()]
+
 
 class DiscreteSchedule(Schedule):
     """The variance-preserving schedule of T trained steps: step i is t = (i + 1) / T, log alpha-bar is linear between.
@@ -38,16 +61,22 @@ class DiscreteSchedule(Schedule):
     """
 
     def __init__(self, alphas_bar: np.ndarray) -> None:
-        self.num_timesteps = len(alphas_bar)
+        self.num_timesteps = self._total = len(alphas_bar)
         self._log = np.concatenate([[0.0], np.log(alphas_bar)])  # (T + 1,), alpha-bar(0) = 1
 
+    @cached_property
+    def ratio_range(self) -> tuple[float, float]:  # type: ignore[override]
+        """sigma / alpha of the first and the last trained step."""
+        least, most = (float(self.sigma(t) / self.alpha(t)) for t in (1 / self._total, 1.0))
+        return least, most
+
     def _log_alpha_bar(self, t: Time) -> Time:
-        return np.interp(np.multiply(t, self.num_timesteps), np.arange(self.num_timesteps + 1), self._log)
+        return np.interp(np.multiply(t, self._total), np.arange(self._total + 1), self._log)
 
     def _slope(self, t: Time) -> Time:
         """d log alpha-bar / dt, of the interval that ends at t."""
-        step = np.ceil(np.multiply(t, self.num_timesteps) - 1e-9).astype(np.int64).clip(1, self.num_timesteps)
-        return (self._log[step] - self._log[step - 1]) * self.num_timesteps
+        step = np.ceil(np.multiply(t, self._total) - 1e-9).astype(np.int64).clip(1, self._total)
+        return (self._log[step] - self._log[step - 1]) * self._total
 
     def alpha(self, t: Time) -> Time:
         """sqrt(alpha-bar)."""
@@ -65,6 +94,11 @@ class DiscreteSchedule(Schedule):
         """-alpha-bar (log alpha-bar)' / (2 sigma); infinite at t = 0."""
         with np.errstate(divide="ignore"):
             return np.divide(-np.exp(self._log_alpha_bar(t)) * self._slope(t) / 2, self.sigma(t))
+
+    def time_of_log_snr(self, log_snr: Time) -> Time:
+        """The time at which log alpha-bar is -log(1 + exp(-log_snr))."""
+        log_alpha_bar = -np.logaddexp(0.0, np.negative(log_snr))
+        return np.interp(log_alpha_bar, self._log[::-1], np.arange(self._total, -1, -1) / self._total)
 
 
 class LinearSchedule(Schedule):
@@ -85,6 +119,10 @@ class LinearSchedule(Schedule):
     def sigma_prime(self, t: Time) -> Time:
         """1."""
         return t * 0 + 1
+
+    def time_of_log_snr(self, log_snr: Time) -> Time:
+        """1 / (1 + exp(log_snr / 2))."""
+        return np.exp(-np.logaddexp(0.0, np.divide(log_snr, 2)))
 
 
 class Posterior(NamedTuple):

@@ -76,13 +76,10 @@ class DDPM(Objective):
         return in_channels * (2 if self.learn_sigma else 1)
 
     def times(self, num_steps: int, spacing: str = "uniform") -> list[float]:
-        """Respace: num_steps of the trained steps at a fractional stride, first and last included, and then 0."""
-        if spacing != "uniform":
-            raise ValueError(f"objective 'ddpm' has no spacing {spacing!r}; it has 'uniform'")
-        if not 1 <= num_steps <= self.num_timesteps:
-            raise ValueError(f"num_steps ({num_steps}) must be 1 to num_timesteps ({self.num_timesteps})")
-        steps = np.linspace(self.num_timesteps - 1, 0, num_steps).round()
-        return [*((steps + 1) / self.num_timesteps).tolist(), 0.0]
+        """num_steps of the trained steps, or times between them, and then 0; see `diffusion/steps.py`."""
+        from dit_toolkit.diffusion.steps import spaced
+
+        return spaced(self.schedule, num_steps, spacing)
 
     def network_time(self, t: Tensor) -> Tensor:
         """T t - 1: the index of the trained step, fractional between steps."""

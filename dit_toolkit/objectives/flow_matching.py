@@ -46,15 +46,10 @@ class FlowMatching(Objective):
         return in_channels
 
     def times(self, num_steps: int, spacing: str = "uniform") -> list[float]:
-        """Return num_steps + 1 even times from 1 to 0, shifted."""
-        if spacing != "uniform":
-            raise ValueError(f"objective 'flow-matching' has no spacing {spacing!r}; it has 'uniform'")
-        if num_steps < 1:
-            raise ValueError(f"num_steps ({num_steps}) must be at least 1")
-        return [self._shifted(1 - i / num_steps) for i in range(num_steps + 1)]
+        """num_steps + 1 times from 1 to 0, even ones unless another spacing is given, shifted."""
+        from dit_toolkit.diffusion.steps import shifted, spaced
 
-    def _shifted(self, t: float) -> float:
-        return self.shift * t / (1 + (self.shift - 1) * t)
+        return shifted(self.schedule, spaced(self.schedule, num_steps, spacing), self.shift)
 
     def network_time(self, t: Tensor) -> Tensor:
         """1000 t."""
