@@ -108,7 +108,7 @@ class Trained:
             cfg_scale=settings.cfg_scale if cfg_scale is None else cfg_scale,
             cfg_channels=settings.cfg_channels if cfg_channels is None else cfg_channels,
         )
-        noise = generator.randn(*sizes(self.recipe).latent)
+        noise = self.recipe.objective.schedule.start(generator.randn(*sizes(self.recipe).latent))  # (N, C, H, W)
         return self.codec.decode(sampler.sample(denoiser, noise, generator=generator))
 
 

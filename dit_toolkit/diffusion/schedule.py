@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from functools import cached_property
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Time = TypeVar("Time", float, np.ndarray)
 
@@ -16,8 +18,10 @@ class Schedule(ABC):
 
     num_timesteps: int | None = None
     """How many trained steps there are, at t = (i + 1) / num_timesteps; None where any time is trained."""
+    lowest: float = 0.0
+    """The least time that training draws."""
     highest: float = 1.0
-    """The time at which sampling starts."""
+    """The largest time that training draws, at which sampling starts."""
     ratio_range: tuple[float, float] = (0.002, 80.0)
     """The least and the most sigma / alpha of step lists that are spaced by it (Karras et al. 2022, table 1)."""
 
@@ -37,6 +41,10 @@ class Schedule(ABC):
     def sigma_prime(self, t: Time) -> Time:
         """d sigma / dt."""
 
+    def start(self, noise: Tensor) -> Tensor:
+        """Turn unit normal noise into x at the highest time: sigma times it, which a sampler carries to t = 0."""
+        return float(self.sigma(self.highest)) * noise
+
     def log_snr(self, t: Time) -> Time:
         """log(alpha^2 / sigma^2), which falls from data (inf) to noise."""
         with np.errstate(divide="ignore"):
@@ -51,78 +59,6 @@ class Schedule(ABC):
             cleaner = self.log_snr(middle) > wanted
             low, high = np.where(cleaner, middle, low), np.where(cleaner, high, middle)
         return high[()]
-
-
-class DiscreteSchedule(Schedule):
-    """The variance-preserving schedule of T trained steps: step i is t = (i + 1) / T, log alpha-bar is linear between.
-
-    Args:
-        alphas_bar: (T,) falling cumulative products of 1 - beta (Ho et al. 2020, equation 4).
-    """
-
-    def __init__(self, alphas_bar: np.ndarray) -> None:
-        self.num_timesteps = self._total = len(alphas_bar)
-        self._log = np.concatenate([[0.0], np.log(alphas_bar)])  # (T + 1,), alpha-bar(0) = 1
-
-    @cached_property
-    def ratio_range(self) -> tuple[float, float]:  # type: ignore[override]
-        """sigma / alpha of the first and the last trained step."""
-        least, most = (float(self.sigma(t) / self.alpha(t)) for t in (1 / self._total, 1.0))
-        return least, most
-
-    def _log_alpha_bar(self, t: Time) -> Time:
-        return np.interp(np.multiply(t, self._total), np.arange(self._total + 1), self._log)
-
-    def _slope(self, t: Time) -> Time:
-        """d log alpha-bar / dt, of the interval that ends at t."""
-        step = np.ceil(np.multiply(t, self._total) - 1e-9).astype(np.int64).clip(1, self._total)
-        return (self._log[step] - self._log[step - 1]) * self._total
-
-    def alpha(self, t: Time) -> Time:
-        """sqrt(alpha-bar)."""
-        return np.exp(self._log_alpha_bar(t) / 2)
-
-    def sigma(self, t: Time) -> Time:
-        """sqrt(1 - alpha-bar)."""
-        return np.sqrt(-np.expm1(self._log_alpha_bar(t)))
-
-    def alpha_prime(self, t: Time) -> Time:
-        """alpha (log alpha-bar)' / 2."""
-        return self.alpha(t) * self._slope(t) / 2
-
-    def sigma_prime(self, t: Time) -> Time:
-        """-alpha-bar (log alpha-bar)' / (2 sigma); infinite at t = 0."""
-        with np.errstate(divide="ignore"):
-            return np.divide(-np.exp(self._log_alpha_bar(t)) * self._slope(t) / 2, self.sigma(t))
-
-    def time_of_log_snr(self, log_snr: Time) -> Time:
-        """The time at which log alpha-bar is -log(1 + exp(-log_snr))."""
-        log_alpha_bar = -np.logaddexp(0.0, np.negative(log_snr))
-        return np.interp(log_alpha_bar, self._log[::-1], np.arange(self._total, -1, -1) / self._total)
-
-
-class LinearSchedule(Schedule):
-    """The straight line of flow matching: alpha = 1 - t, sigma = t."""
-
-    def alpha(self, t: Time) -> Time:
-        """1 - t."""
-        return 1 - t
-
-    def sigma(self, t: Time) -> Time:
-        """t."""
-        return t
-
-    def alpha_prime(self, t: Time) -> Time:
-        """-1."""
-        return t * 0 - 1
-
-    def sigma_prime(self, t: Time) -> Time:
-        """1."""
-        return t * 0 + 1
-
-    def time_of_log_snr(self, log_snr: Time) -> Time:
-        """1 / (1 + exp(log_snr / 2))."""
-        return np.exp(-np.logaddexp(0.0, np.divide(log_snr, 2)))
 
 
 class Posterior(NamedTuple):

@@ -36,8 +36,8 @@ def chosen(schedule: Schedule, timesteps: Sequence[float] | str) -> list[float]:
     """The times of `timesteps`, and then 0.
 
     Args:
-        timesteps: falling trained steps (0 to T - 1) where the schedule has them, else times in (0, 1]; or counts such
-            as "10,15,20": how many even ones in each of the equal sections of the clock, the data's section first.
+        timesteps: falling trained steps (0 to T - 1) where the schedule has them, else times from the highest on; or
+            counts such as "10,15,20": of even ones in the equal sections of the clock, the data's first.
 
     Raises:
         ValueError: they do not fall, or the schedule has no such steps.
@@ -46,14 +46,13 @@ def chosen(schedule: Schedule, timesteps: Sequence[float] | str) -> list[float]:
         return _sections(schedule, [int(count) for count in timesteps.split(",")])
     total, given = schedule.num_timesteps, np.asarray(timesteps, dtype=np.float64)
     if total is None:
-        low, high, times = "0 (excluded)", schedule.highest, given
-        wrong = given[(given <= 0) | (given > high)]
-    else:
-        low, high, times = "0, whole", total - 1, (given + 1) / total
-        wrong = given[(given < 0) | (given > high) | (given % 1 != 0)]
+        if given[0] != schedule.highest:
+            raise ValueError(f"timesteps: the first must be {schedule.highest:g}, where the noise is, got {given[0]:g}")
+        return _falling([*given.tolist(), 0.0], "timesteps")
+    wrong = given[(given < 0) | (given >= total) | (given % 1 != 0)]
     if len(wrong):
-        raise ValueError(f"timesteps: {wrong[0]:g} must be from {low}, to {high:g}")
-    return _falling([*times.tolist(), 0.0], "timesteps")
+        raise ValueError(f"timesteps: {wrong[0]:g} must be a trained step, 0 to {total - 1}")
+    return _falling([*((given + 1) / total).tolist(), 0.0], "timesteps")
 
 
 def shifted(schedule: Schedule, times: Sequence[float], shift: float) -> list[float]:
@@ -66,8 +65,13 @@ def shifted(schedule: Schedule, times: Sequence[float], shift: float) -> list[fl
         return list(times)
     if schedule.num_timesteps is not None:
         raise ValueError(f"shift ({shift:g}) needs an objective of continuous time; this one has trained steps")
-    inside = schedule.time_of_log_snr(schedule.log_snr(np.array(times[1:-1])) - 2 * math.log(shift))
+    inside = shift_inside(schedule, np.array(times[1:-1]), shift)
     return _falling([times[0], *inside.tolist(), times[-1]], f"shift ({shift:g})")
+
+
+def shift_inside(schedule: Schedule, t: np.ndarray, shift: float) -> np.ndarray:
+    """Times (N,) at which sigma / alpha is `shift` times that at t (N,)."""
+    return schedule.time_of_log_snr(schedule.log_snr(t) - 2 * math.log(shift))
 
 
 def _falling(times: list[float], option: str) -> list[float]:

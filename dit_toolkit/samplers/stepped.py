@@ -38,6 +38,12 @@ class Stepped(Sampler):
         elif given is not None and (not given or any(t <= s for t, s in pairwise(given))):
             raise ValueError(f"'timesteps' must be at least one, and fall: {list(given[:10])}")
 
+    def __attrs_post_init__(self) -> None:
+        if self.rho != 7 and self.spacing != "karras":
+            raise ValueError(f"rho ({self.rho:g}) belongs to spacing 'karras'")
+        if self.timesteps is not None and self.spacing is not None:
+            raise ValueError(f"spacing {self.spacing!r} has no meaning beside timesteps, which name every step")
+
     def times(self, source: Denoiser | Objective) -> list[float]:
         """The falling times to visit, the last of them 0.
 

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dit_toolkit.diffusion.schedule import LinearSchedule, Schedule
+from dit_toolkit.diffusion.paths import LinearSchedule
+from dit_toolkit.diffusion.schedule import Schedule
 from dit_toolkit.diffusion.steps import SPACINGS, chosen, shifted, spaced
 from dit_toolkit.objectives.ddpm import DDPM
 
@@ -81,21 +82,21 @@ def test_leading_and_trailing_are_diffusers(n, spacing):
 
 def test_explicit_steps_and_times():
     assert chosen(TRAINED, [999, 499, 0]) == [1.0, 0.5, 0.001, 0.0]
-    assert chosen(LINE, (0.9, 0.25)) == [0.9, 0.25, 0.0]
+    assert chosen(LINE, (1, 0.25)) == [1.0, 0.25, 0.0]
 
 
 @pytest.mark.parametrize(
     ("schedule", "timesteps", "message"),
     [
-        (TRAINED, [1000, 3], "timesteps: 1000 must be from 0, whole, to 999"),
+        (TRAINED, [1000, 3], "timesteps: 1000 must be a trained step, 0 to 999"),
         (TRAINED, [5.5], "timesteps: 5.5 must be"),
         (TRAINED, [-1], "timesteps: -1 must be"),
         (TRAINED, [3, 7], "timesteps: times must fall, .*0.004 is followed by 0.008"),
         (TRAINED, [3, 3], "timesteps: times must fall"),
         (TRAINED, "10,501", "timesteps: 501 steps in a section of 500 of the 1000"),
-        (LINE, [1.5], r"timesteps: 1.5 must be from 0 \(excluded\), to 1"),
-        (LINE, [0.5, 0], "timesteps: 0 must be"),
-        (LINE, [0.5, math.nan], "timesteps: times must fall"),
+        (LINE, [1.5], "timesteps: the first must be 1, where the noise is, got 1.5"),
+        (LINE, [1, 0.5, 0], "timesteps: times must fall, .*0 is followed by 0"),
+        (LINE, [1, math.nan], "timesteps: times must fall"),
     ],
 )
 def test_impossible_timesteps_are_refused(schedule, timesteps, message):

@@ -51,6 +51,8 @@ def test_a_sampler_visits_the_list_of_its_denoiser():
         ({"timesteps": ["a"]}, r"timesteps\[0\]: expected float"),
         ({"spacing": "even"}, "spacing: expected one of 'uniform'"),
         ({"rho": 0}, "rho: must be > 0"),
+        ({"rho": 5}, r"rho: rho \(5\) belongs to spacing 'karras'"),
+        ({"timesteps": [1], "spacing": "karras"}, "spacing: spacing 'karras' has no meaning beside timesteps"),
         ({"shift": 0}, "shift: must be > 0"),
         ({"num_steps": 0}, "num_steps: must be >= 1"),
     ],

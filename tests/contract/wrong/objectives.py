@@ -1,7 +1,7 @@
 import numpy as np
 import torch
 
-from dit_toolkit.diffusion.schedule import LinearSchedule
+from dit_toolkit.diffusion.paths import LinearSchedule
 from dit_toolkit.objectives.flow_matching import FlowMatching
 from tests.contract.wrong import wrong
 
