@@ -30,9 +30,10 @@ def step_bits(
     rows = torch.as_tensor(np.stack([q.x0_factor, q.x_factor, lower, upper, step])).to(x.dtype).to(x.device)
     x0_factor, x_factor, low, high, number = rows[..., None, None, None]  # (N, 1, 1, 1) each
     mean, logvar = x0_factor * predicted + x_factor * x, low + fraction * (high - low)  # (N, C, H, W) each
-    return torch.where(
-        number == 1, discretised_nll(x0, mean, logvar), normal_kl(x0_factor * x0 + x_factor * x, low, mean, logvar)
-    )
+    bits = normal_kl(x0_factor * x0 + x_factor * x, low, mean, logvar)  # (N, C, H, W)
+    if not (step == 1).any():
+        return bits
+    return torch.where(number == 1, discretised_nll(x0, mean, logvar), bits)
 
 
 def normal_kl(mean1: Tensor, logvar1: Tensor, mean2: Tensor, logvar2: Tensor) -> Tensor:

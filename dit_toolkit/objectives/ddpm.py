@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from attrs import evolve, field, frozen
+from attrs import field, frozen
 from attrs.validators import deep_iterable, ge, gt, le, optional
 
 from dit_toolkit.diffusion import betas, targets, weighting
@@ -16,7 +16,6 @@ from dit_toolkit.objectives.regression import Regression, like
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from dit_toolkit.diffusion.denoiser import Prediction
     from dit_toolkit.diffusion.discrete import DiscreteSchedule
 
 
@@ -143,21 +142,21 @@ class DDPM(Regression):
             rule = weighting.p2(snr, self.p2_gamma, self.p2_k)
         return weighting.of_target(self.schedule, self.network_target, t, rule)
 
-    def predict(self, output: Tensor, x: Tensor, t: Tensor | float) -> Prediction:
-        """Split target and variance, and solve for data and noise."""
+    def split(self, output: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Target and variance, the second as its fraction f = (v + 1) / 2."""
         if not self.learn_sigma:
-            return super().predict(output, x, t)
+            return output, None
         output, variance = output.chunk(2, dim=1)  # 2 x (N, C, H, W)
-        return evolve(super().predict(output, x, t), variance_fraction=(variance + 1) / 2)
+        return output, (variance + 1) / 2
 
     def error(self, output: Tensor, x: Tensor, x0: Tensor, noise: Tensor, t: np.ndarray) -> Tensor:
         """Weighted squared error (N,), plus the variational bound in bits where the variance is learnt."""
-        if not self.learn_sigma:
-            return super().error(output, x, x0, noise, t)
         from dit_toolkit.diffusion.bound import step_bits
 
-        output, variance = output.chunk(2, dim=1)  # 2 x (N, C, H, W)
+        output, fraction = self.split(output)  # (N, C, H, W) each
+        error = super().error(output, x, x0, noise, t)  # (N,)
+        if fraction is None:
+            return error
         p, q = like(x, *targets.solve(self.schedule, self.network_target, t)[:2])  # (N, 1, 1, 1) each
         predicted = p * x + q * output.detach()  # (N, C, H, W)
-        bits = step_bits(self.schedule, t, x, x0, predicted, (variance + 1) / 2)  # (N, C, H, W)
-        return super().error(output, x, x0, noise, t) + bits.flatten(1).mean(1)
+        return error + step_bits(self.schedule, t, x, x0, predicted, fraction).flatten(1).mean(1)

@@ -48,12 +48,19 @@ class Regression(Objective):
         """Solve target and x for data and noise; t in (0, 1]."""
         from dit_toolkit.diffusion.denoiser import Prediction
 
+        output, fraction = self.split(output)
         output = output.to(x.dtype)
         if isinstance(t, (float, int)):
-            factors = iter(targets.solved(self.schedule, self.network_target, float(t)))
-            return Prediction(*((x * next(factors)).add_(output, alpha=next(factors)) for _ in range(3)))
-        rows = like(x, *targets.solve(self.schedule, self.network_target, t.double().cpu().numpy()))
-        return Prediction(*(rows[i] * x + rows[i + 1] * output for i in (0, 2, 4)))
+            a, b, c, d, e, f = targets.solved(self.schedule, self.network_target, float(t))
+            x0, eps, velocity = ((x * p).add_(output, alpha=q) for p, q in ((a, b), (c, d), (e, f)))
+        else:
+            rows = like(x, *targets.solve(self.schedule, self.network_target, t.double().cpu().numpy()))
+            x0, eps, velocity = (rows[i] * x + rows[i + 1] * output for i in (0, 2, 4))
+        return Prediction(x0, eps, velocity, fraction)
+
+    def split(self, output: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Raw output as the target, and the fraction of a learnt variance where there is one."""
+        return output, None
 
     def loss(
         self,
