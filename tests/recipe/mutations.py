@@ -13,7 +13,20 @@ from dit_toolkit.recipe.schema import Model, Recipe, Sample, Train
 
 FREE = {"config"}
 """Tables whose keys are not ours to check."""
-CHOICES = {"lr_schedule", "precision", "weights", "positions", "time_frequencies", "attention", "gelu", "head"}
+CHOICES = {
+    "beta_schedule",
+    "target",
+    "time_sampling",
+    "weighting",
+    "lr_schedule",
+    "precision",
+    "weights",
+    "positions",
+    "time_frequencies",
+    "attention",
+    "gelu",
+    "head",
+}
 REQUIRED = {
     (*path, option.name)
     for path, cls in {(): Recipe, ("model",): Model, ("train",): Train}.items()
