@@ -38,6 +38,7 @@ from dit_toolkit.hookspecs import hookimpl
 from dit_toolkit.recipe.load import load_recipe
 from dit_toolkit.recipe.schema import Evaluate, Model, Recipe, Sample, Train
 from dit_toolkit.registry import register
+from dit_toolkit.samplers.stepped import Stepped
 
 if TYPE_CHECKING:
     from dit_toolkit.build import build_model
@@ -82,6 +83,7 @@ __all__ = [
     "Schedule",
     "Split",
     "Step",
+    "Stepped",
     "StorageError",
     "Tracker",
     "Train",

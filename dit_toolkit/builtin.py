@@ -42,11 +42,12 @@ def register_patchifiers() -> list[type[Patchifier]]:
 
 @hookimpl
 def register_objectives() -> list[type[Objective]]:
-    """Denoising diffusion and flow matching."""
+    """Denoising diffusion, flow matching and EDM."""
     from dit_toolkit.objectives.ddpm import DDPM
+    from dit_toolkit.objectives.edm import EDM
     from dit_toolkit.objectives.flow_matching import FlowMatching
 
-    return [DDPM, FlowMatching]
+    return [DDPM, FlowMatching, EDM]
 
 
 @hookimpl

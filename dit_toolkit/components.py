@@ -111,6 +111,8 @@ class Objective(Component):
     def times(self, num_steps: int, spacing: str = "uniform") -> list[float]:
         """The num_steps + 1 falling times from noise (at most 1) to data (0) of a step list.
 
+        The default is the objective's own; `dit_toolkit.diffusion.steps.spaced` makes the lists from a schedule.
+
         Raises:
             ValueError: the objective has no such spacing or not that many steps.
         """
@@ -118,6 +120,10 @@ class Objective(Component):
     @abstractmethod
     def network_time(self, t: Tensor) -> Tensor:
         """Map t (N,) in [0, 1] to the units in which the network was trained."""
+
+    def network_input(self, x: Tensor, t: Tensor | float) -> Tensor:  # noqa: ARG002 - for those that scale it
+        """What the network is given of x (N, C, H, W) at t: x itself, unless its range calls for a scale."""
+        return x
 
     @abstractmethod
     def predict(self, output: Tensor, x: Tensor, t: Tensor | float) -> Prediction:
@@ -134,9 +140,9 @@ class Objective(Component):
         t: Tensor | None = None,
         generator: Generator | None = None,
     ) -> Tensor:
-        """Per-sample loss (N,) of `model(x_t, network_time, y)` for data x0 (N, C, H, W) and labels y (N,).
+        """Per-sample loss (N,) of `model(network_input, network_time, y)` for data x0 (N, C, H, W) and labels y (N,).
 
-        `noise` (N, C, H, W) and `t` (N,) are drawn from `generator` unless they are given.
+        `noise` (N, C, H, W) and the times `t` (N,) on the clock are drawn from `generator` unless they are given.
         """
 
 
@@ -163,8 +169,9 @@ class Sampler(Component):
 
     @abstractmethod
     def sample(self, denoiser: Denoiser, noise: Tensor, *, generator: Generator | None = None) -> Tensor:
-        """Carry `noise` (N, C, H, W), unit normal, from t = 1 to t = 0; the input is left as it is.
+        """Carry `noise` (N, C, H, W) from the first time of the step list to t = 0; the input is left as it is.
 
+        It is x at that time, `schedule.start(unit normal noise)`: unit normal itself but for `edm`, times sigma_max.
         `generator.randn_like(x)` gives the noise of a stochastic step, a function of seed and sample index alone.
         """
 

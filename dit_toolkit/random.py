@@ -19,6 +19,8 @@ Indices = Tensor | np.ndarray | Sequence[int]
 _MASK = 0xFFFFFFFF
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _WEYL = (0x9E3779B9, 0xBB67AE85)
+_GOLDEN = 0x9E3779B97F4A7C15 - (1 << 64)
+"""2^64 / golden ratio, as a signed number."""
 
 
 def philox(counter: Sequence[Tensor], key: tuple[int, int]) -> list[Tensor]:
@@ -40,26 +42,37 @@ class Generator:
     """
 
     def __init__(self, seed: int, stream: str, index: Indices, device: str | torch.device = "cpu") -> None:
-        self.index = torch.as_tensor(index, dtype=torch.int64, device=device)
+        self._here = torch.as_tensor(index, dtype=torch.int64, device="cpu")
+        self.index = self._here.to(device)
         self._key = (seed & _MASK, seed >> 32 & _MASK ^ zlib.crc32(stream.encode()))
         self._draw = 0
 
-    def _words(self, count: int) -> list[Tensor]:
-        blocks = torch.arange(count, device=self.index.device).expand(len(self.index), count)  # (N, count)
-        index = self.index[:, None].expand_as(blocks)
+    def _words(self, index: Tensor, count: int) -> list[Tensor]:
+        blocks = torch.arange(count, device=index.device).expand(len(index), count)  # (N, count)
+        index = index[:, None].expand_as(blocks)
         draw = torch.full_like(blocks, self._draw)
         self._draw += 1
         return philox([blocks, draw, index & _MASK, index >> 32 & _MASK], self._key)
 
     def rand(self) -> Tensor:
-        """Uniform in [0, 1), (N,) float64."""
-        high, low, *_ = self._words(1)
-        return ((high >> 5 << 26) + (low >> 6)).double()[:, 0] * 2.0**-53
+        """Uniform in [0, 1), (N,) float64, on the CPU wherever the samples are: what is drawn here decides, and reading
+        it back would wait for the device."""
+        return _unit(self._words(self._here, 1))
+
+    def spread(self) -> Tensor:
+        """Uniform in [0, 1), (N,) float64, on the CPU: fractions of u + index / golden ratio with one u for the seed.
+
+        Any run of consecutive indices is spread evenly, so that a batch has less variance (the additive recurrence of
+        low discrepancy; Niederreiter 1992, section 3.1).
+        """
+        multiple = self._here * _GOLDEN  # wraps as a fraction of 2^64 should
+        fraction = (multiple >> 11 & (1 << 53) - 1).double() * 2.0**-53
+        return (fraction + _unit(self._words(torch.zeros(1, dtype=torch.int64), 1))) % 1
 
     def randn(self, *shape: int) -> Tensor:
         """Standard normal (N, *shape) float32, by Box and Muller."""
         size = math.prod(shape)
-        words = self._words(-(-size // 4))
+        words = self._words(self.index, -(-size // 4))
         u0, u1, u2, u3 = ((word.float() + 0.5) * 2.0**-32 for word in words)
         pairs = []
         for radius, angle in ((u0, u1), (u2, u3)):
@@ -85,8 +98,20 @@ def randn_like(x: Tensor, generator: Generator | None) -> Tensor:
     return torch.randn_like(x) if generator is None else generator.randn_like(x)
 
 
-def rand_for(x: Tensor, generator: Generator | None) -> Tensor:
-    """Uniform in [0, 1), (N,) float64, for x (N, ...), from a generator or else from torch's random state."""
-    if generator is None:
-        return torch.rand(len(x), dtype=torch.float64, device=x.device)
-    return generator.rand().to(x.device)
+def rand_for(x: Tensor, generator: Generator | None, *, spread: bool = False) -> Tensor:
+    """Uniform in [0, 1), (N,) float64 on the CPU, for x (N, ...), from a generator or else from torch's random state.
+
+    Args:
+        spread: of low discrepancy: see `Generator.spread`; without a generator as Kingma et al. 2021, appendix I.1.
+    """
+    if generator is not None:
+        return generator.spread() if spread else generator.rand()
+    if spread:
+        return (torch.rand((), dtype=torch.float64) + torch.arange(len(x)) / len(x)) % 1
+    return torch.rand(len(x), dtype=torch.float64)
+
+
+def _unit(words: list[Tensor]) -> Tensor:
+    """53 random bits of the first column of words (N, 1) as (N,) float64 in [0, 1)."""
+    high, low, *_ = words
+    return ((high >> 5 << 26) + (low >> 6)).double()[:, 0] * 2.0**-53

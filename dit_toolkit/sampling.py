@@ -159,7 +159,7 @@ class Trained:
             denoiser = Observed(denoiser, chosen.sampler.calls, lambda _i, _n, x0: frames.append(x0))
         if callback:
             denoiser = Observed(denoiser, chosen.sampler.calls, callback)
-        noise = generator.randn(*sizes(self.recipe).latent)
+        noise = self.recipe.objective.schedule.start(generator.randn(*sizes(self.recipe).latent))  # (N, C, H, W)
         latents = chosen.sampler.sample(denoiser, noise, generator=generator)
         if trajectory:
             return [self.codec.decode(x) for x in (*frames, latents)]

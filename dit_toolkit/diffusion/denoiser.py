@@ -69,4 +69,5 @@ class LabelledDenoiser:
     def __call__(self, x: Tensor, t: float) -> Prediction:
         """Predict from x (N, C, H, W) at time t with one pass of the network."""
         time = self.objective.network_time(torch.full((len(x),), t, dtype=torch.float64, device=x.device))  # (N,)
-        return self.objective.predict(self.model(x, time, self.labels), x, t)
+        output = self.model(self.objective.network_input(x, t), time, self.labels)  # (N, C_out, H, W)
+        return self.objective.predict(output, x, t)

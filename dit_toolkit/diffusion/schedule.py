@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Time = TypeVar("Time", float, np.ndarray)
 
 
 class Schedule(ABC):
     """alpha, sigma and their derivatives, in float64, of one time or of an array of times."""
+
+    num_timesteps: int | None = None
+    """How many trained steps there are, at t = (i + 1) / num_timesteps; None where any time is trained."""
+    lowest: float = 0.0
+    """The least time that training draws."""
+    highest: float = 1.0
+    """The largest time that training draws, at which sampling starts."""
+    ratio_range: tuple[float, float] = (0.002, 80.0)
+    """The least and the most sigma / alpha of step lists that are spaced by it (Karras et al. 2022, table 1)."""
 
     @abstractmethod
     def alpha(self, t: Time) -> Time:
@@ -29,62 +41,24 @@ class Schedule(ABC):
     def sigma_prime(self, t: Time) -> Time:
         """d sigma / dt."""
 
+    def start(self, noise: Tensor) -> Tensor:
+        """Turn unit normal noise into x at the highest time: sigma times it, which a sampler carries to t = 0."""
+        return float(self.sigma(self.highest)) * noise
 
-class DiscreteSchedule(Schedule):
-    """The variance-preserving schedule of T trained steps: step i is t = (i + 1) / T, log alpha-bar is linear between.
-
-    Args:
-        alphas_bar: (T,) falling cumulative products of 1 - beta (Ho et al. 2020, equation 4).
-    """
-
-    def __init__(self, alphas_bar: np.ndarray) -> None:
-        self.num_timesteps = len(alphas_bar)
-        self._log = np.concatenate([[0.0], np.log(alphas_bar)])  # (T + 1,), alpha-bar(0) = 1
-
-    def _log_alpha_bar(self, t: Time) -> Time:
-        return np.interp(np.multiply(t, self.num_timesteps), np.arange(self.num_timesteps + 1), self._log)
-
-    def _slope(self, t: Time) -> Time:
-        """d log alpha-bar / dt, of the interval that ends at t."""
-        step = np.ceil(np.multiply(t, self.num_timesteps) - 1e-9).astype(np.int64).clip(1, self.num_timesteps)
-        return (self._log[step] - self._log[step - 1]) * self.num_timesteps
-
-    def alpha(self, t: Time) -> Time:
-        """sqrt(alpha-bar)."""
-        return np.exp(self._log_alpha_bar(t) / 2)
-
-    def sigma(self, t: Time) -> Time:
-        """sqrt(1 - alpha-bar)."""
-        return np.sqrt(-np.expm1(self._log_alpha_bar(t)))
-
-    def alpha_prime(self, t: Time) -> Time:
-        """alpha (log alpha-bar)' / 2."""
-        return self.alpha(t) * self._slope(t) / 2
-
-    def sigma_prime(self, t: Time) -> Time:
-        """-alpha-bar (log alpha-bar)' / (2 sigma); infinite at t = 0."""
+    def log_snr(self, t: Time) -> Time:
+        """log(alpha^2 / sigma^2), which falls from data (inf) to noise."""
         with np.errstate(divide="ignore"):
-            return np.divide(-np.exp(self._log_alpha_bar(t)) * self._slope(t) / 2, self.sigma(t))
+            return 2 * (np.log(self.alpha(t)) - np.log(self.sigma(t)))
 
-
-class LinearSchedule(Schedule):
-    """The straight line of flow matching: alpha = 1 - t, sigma = t."""
-
-    def alpha(self, t: Time) -> Time:
-        """1 - t."""
-        return 1 - t
-
-    def sigma(self, t: Time) -> Time:
-        """t."""
-        return t
-
-    def alpha_prime(self, t: Time) -> Time:
-        """-1."""
-        return t * 0 - 1
-
-    def sigma_prime(self, t: Time) -> Time:
-        """1."""
-        return t * 0 + 1
+    def time_of_log_snr(self, log_snr: Time) -> Time:
+        """The time in [0, 1] that has a log-SNR, by bisection; the end where none has it."""
+        wanted: Any = np.asarray(log_snr, dtype=np.float64)
+        low, high = np.zeros_like(wanted), np.ones_like(wanted)
+        for _ in range(80):
+            middle = (low + high) / 2
+            cleaner = self.log_snr(middle) > wanted
+            low, high = np.where(cleaner, middle, low), np.where(cleaner, high, middle)
+        return high[()]
 
 
 class Posterior(NamedTuple):

@@ -86,6 +86,14 @@ def architecture_of(recipe: Recipe, *, any_schedule: bool) -> Architecture:
         faults.append(("model.class_dropout_prob", "0 leaves out the null class, which these models have"))
     if type(objective) is not DDPM:
         faults.append(("objective.kind", f"{objective.kind!r} is not what these models learn; 'ddpm' is"))
+    elif objective.target != "epsilon":
+        faults.append(("objective.target", f"{objective.target!r} is not what these models return; 'epsilon' is"))
+    elif any_schedule and (
+        objective.trained_betas is not None or objective.beta_schedule in ("sigmoid", "scaled-linear")
+    ):
+        faults.append(
+            ("objective", "its noise schedule has no name in this format; 'linear' and 'squared-cosine' have")
+        )
     elif not any_schedule and not np.array_equal(objective.betas, DDPM().betas):
         faults.append(("objective", "its noise schedule is not the linear one of 1000 steps, which this format means"))
     if faults:

@@ -1,41 +1,54 @@
-"""Denoising diffusion: predict the noise, and where the reverse variance lies between its bounds."""
+"""Denoising diffusion: a network of T steps, and where the reverse variance lies between its bounds."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from attrs import field, frozen
-from attrs.validators import ge, le
+from attrs.validators import deep_iterable, ge, gt, le, optional
 
-from dit_toolkit.components import Objective
+from dit_toolkit.diffusion import betas, targets, weighting
+from dit_toolkit.objectives.regression import Regression, like
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from dit_toolkit.diffusion.denoiser import Prediction
-    from dit_toolkit.diffusion.schedule import DiscreteSchedule
-    from dit_toolkit.random import Generator
+    from dit_toolkit.diffusion.discrete import DiscreteSchedule
+
+
+BETAS: Callable[[Any, Any, Any], None] = deep_iterable([gt(0.0), le(0.9999)])
 
 
 @frozen(kw_only=True)
-class DDPM(Objective):
+class DDPM(Regression):
     """Noise prediction (Ho et al. 2020, equation 14) with a learnt variance (Nichol & Dhariwal 2021, section 3.1).
 
-    The network is trained on steps i = 0 .. T-1; on the toolkit's clock step i is t = (i + 1) / T.
+    The network is trained on steps i = 0 .. T-1 and given i; on the toolkit's clock step i is t = (i + 1) / T.
     """
 
     kind = "ddpm"
     num_timesteps: int = field(default=1000, validator=[ge(2), le(1_000_000)])
-    beta_schedule: Literal["linear", "squared-cosine"] = "linear"
+    target: Literal["epsilon", "x0", "v"] = "epsilon"
+    """What the network returns: noise, data, or alpha eps - sigma x0 (Salimans & Ho 2022)."""
+    beta_schedule: Literal["linear", "scaled-linear", "sigmoid", "squared-cosine"] = "linear"
     beta_start: float | None = field(default=None)
-    """First beta of the linear schedule; 1e-4 x 1000 / num_timesteps unless given."""
+    """First beta, but of the squared cosine; 1e-4 x 1000 / num_timesteps unless given."""
     beta_end: float | None = field(default=None)
-    """Last beta of the linear schedule; 0.02 x 1000 / num_timesteps unless given."""
+    """Last beta, but of the squared cosine; 0.02 x 1000 / num_timesteps unless given."""
+    trained_betas: tuple[float, ...] | None = field(default=None, validator=optional(BETAS))
+    """The betas themselves, num_timesteps of them, in place of a schedule."""
+    zero_terminal_snr: bool = False
+    """Rescale the betas so that the last step is noise alone (Lin et al. 2023, algorithm 1); not with epsilon."""
     learn_sigma: bool = True
+    """Learn the variance of reverse steps too, in channels of its own, by the variational bound."""
+    weighting: Literal["uniform", "min-snr", "p2"] = "uniform"
+    """Of the target's squared error over t: 1, or by SNR (Hang et al. 2023; Choi et al. 2022)."""
+    min_snr_gamma: float = field(default=5.0, validator=[gt(0), le(1e6)])
+    p2_gamma: float = field(default=1.0, validator=[ge(0), le(100)])
+    p2_k: float = field(default=1.0, validator=[gt(0), le(1e6)])
 
     @beta_start.validator
     @beta_end.validator
@@ -44,10 +57,23 @@ class DDPM(Objective):
             raise ValueError(f"'{attribute.name}' must be between 0 and 1: {value}")  # type: ignore[attr-defined]
 
     def __attrs_post_init__(self) -> None:
-        if self.beta_schedule == "linear" and not 0 < self._range[0] <= self._range[1] < 1:
+        if self.trained_betas is not None and len(self.trained_betas) != self.num_timesteps:
+            raise ValueError(
+                f"trained_betas has {len(self.trained_betas)} numbers, num_timesteps is {self.num_timesteps}"
+            )
+        scaled = self.beta_schedule in betas.SCALED and self.trained_betas is None
+        for name in ("beta_start", "beta_end"):
+            if getattr(self, name) is not None and not scaled:
+                raise ValueError(f"{name} is set, but the betas do not run from a start to an end")
+        if scaled and not 0 < self._range[0] <= self._range[1] < 1:
             raise ValueError(
                 f"num_timesteps ({self.num_timesteps}) gives betas from {self._range[0]:g} to {self._range[1]:g}; "
                 "they must rise and lie between 0 and 1"
+            )
+        if self.zero_terminal_snr and self.target == "epsilon":
+            raise ValueError(
+                "zero_terminal_snr needs target 'v' or 'x0': the last step is noise alone, from which 'epsilon' would "
+                "give the data by dividing by 0"
             )
 
     @property
@@ -58,115 +84,79 @@ class DDPM(Objective):
 
     @cached_property
     def betas(self) -> np.ndarray:
-        """(T,) float64: linear (Ho et al. 2020), or squared-cosine up to 0.999 (Nichol & Dhariwal 2021, eq. 17)."""
-        if self.beta_schedule == "linear":
-            return np.linspace(*self._range, self.num_timesteps)
-        knots = np.cos((np.arange(self.num_timesteps + 1) / self.num_timesteps + 0.008) / 1.008 * math.pi / 2) ** 2
-        return np.minimum(1 - knots[1:] / knots[:-1], 0.999)
+        """(T,) float64."""
+        if self.trained_betas is not None:
+            found = np.array(self.trained_betas)
+        elif self.beta_schedule == "squared-cosine":
+            found = betas.squared_cosine(self.num_timesteps)
+        else:
+            found = betas.SCALED[self.beta_schedule](self.num_timesteps, *self._range)
+        return betas.rescale_to_zero_snr(found) if self.zero_terminal_snr else found
 
     @cached_property
     def schedule(self) -> DiscreteSchedule:
         """The schedule of the trained steps."""
-        from dit_toolkit.diffusion.schedule import DiscreteSchedule
+        from dit_toolkit.diffusion.discrete import DiscreteSchedule, ZeroTerminalSchedule
 
-        return DiscreteSchedule(np.cumprod(1 - self.betas))
+        alphas_bar = np.cumprod(1 - self.betas)
+        return (ZeroTerminalSchedule if self.zero_terminal_snr else DiscreteSchedule)(alphas_bar)
+
+    @property
+    def network_target(self) -> targets.Target:
+        """By its name."""
+        return {"epsilon": targets.epsilon, "x0": targets.x0, "v": targets.v}[self.target]
 
     def out_channels(self, in_channels: int) -> int:
-        """Twice the input with a learnt variance: noise first, variance second."""
+        """Twice the input with a learnt variance: target first, variance second."""
         return in_channels * (2 if self.learn_sigma else 1)
 
     def times(self, num_steps: int, spacing: str = "uniform") -> list[float]:
-        """Respace: num_steps of the trained steps at a fractional stride, first and last included, and then 0."""
-        if spacing != "uniform":
-            raise ValueError(f"objective 'ddpm' has no spacing {spacing!r}; it has 'uniform'")
-        if not 1 <= num_steps <= self.num_timesteps:
-            raise ValueError(f"num_steps ({num_steps}) must be 1 to num_timesteps ({self.num_timesteps})")
-        steps = np.linspace(self.num_timesteps - 1, 0, num_steps).round()
-        return [*((steps + 1) / self.num_timesteps).tolist(), 0.0]
+        """num_steps of the trained steps, or times between them, and then 0; see `diffusion/steps.py`."""
+        from dit_toolkit.diffusion.steps import spaced
+
+        return spaced(self.schedule, num_steps, spacing)
+
+    def drawn(self, u: Tensor) -> Tensor:
+        """Every trained step alike."""
+        return self.time_of_step((u * self.num_timesteps).long())
+
+    def time_of_step(self, step: Tensor) -> Tensor:
+        """(step + 1) / T, float64: the times (N,) of trained steps (N,) 0 .. T-1, for `loss(t=...)`."""
+        return (step.double() + 1) / self.num_timesteps
+
+    def snapped(self, t: Tensor) -> Tensor:
+        """To the nearest trained step."""
+        return self.time_of_step(self.network_time(t).round().clamp(min=0))
 
     def network_time(self, t: Tensor) -> Tensor:
         """T t - 1: the index of the trained step, fractional between steps."""
         return t * self.num_timesteps - 1
 
-    def predict(self, output: Tensor, x: Tensor, t: Tensor | float) -> Prediction:
-        """Split noise and variance, and solve for the data."""
-        from dit_toolkit.diffusion.denoiser import Prediction
+    def weight(self, t: np.ndarray) -> np.ndarray:
+        """By SNR, carried over to the target."""
+        if self.weighting == "uniform":
+            return np.ones_like(t)
+        snr = (self.schedule.alpha(t) / self.schedule.sigma(t)) ** 2
+        rule = weighting.min_snr(snr, self.min_snr_gamma)
+        if self.weighting == "p2":
+            rule = weighting.p2(snr, self.p2_gamma, self.p2_k)
+        return weighting.of_target(self.schedule, self.network_target, t, rule)
 
-        alpha, sigma, alpha_prime, sigma_prime = (
-            self._factor(f, t, x) for f in ("alpha", "sigma", "alpha_prime", "sigma_prime")
-        )
-        fraction = None
-        if self.learn_sigma:
-            output, variance = output.chunk(2, dim=1)  # 2 x (N, C, H, W)
-            fraction = (variance + 1) / 2
-        eps = output.to(x.dtype)
-        x0 = (x - sigma * eps) / alpha
-        return Prediction(x0, eps, alpha_prime * x0 + sigma_prime * eps, fraction)
-
-    def _factor(self, name: str, t: Tensor | float, x: Tensor) -> Tensor | float:
-        """A schedule function at t, as a number or as (N, 1, 1, 1) like x."""
-        function = getattr(self.schedule, name)
-        if isinstance(t, (float, int)):
-            return float(function(float(t)))
-        import torch
-
-        return torch.as_tensor(function(t.double().cpu().numpy())).to(x).view(-1, 1, 1, 1)
-
-    def loss(
-        self,
-        model: Callable[[Tensor, Tensor, Tensor], Tensor],
-        x0: Tensor,
-        y: Tensor,
-        *,
-        noise: Tensor | None = None,
-        t: Tensor | None = None,
-        generator: Generator | None = None,
-    ) -> Tensor:
-        """Mean squared error of the noise, plus the variational bound in bits where the variance is learnt; (N,)."""
-        import torch
-
-        from dit_toolkit.diffusion.bound import discretised_nll, normal_kl
-        from dit_toolkit.random import rand_for, randn_like
-
-        if t is None:
-            step = (rand_for(x0, generator) * self.num_timesteps).long()  # (N,)
-        else:
-            step = (t.double() * self.num_timesteps - 1).round().long()
-        if noise is None:
-            noise = randn_like(x0, generator)
-        rows = torch.as_tensor(self._tables).to(x0)[:, step, None, None, None]  # (6, N, 1, 1, 1)
-        alpha, sigma, x0_factor, x_factor, lower, upper = rows  # (N, 1, 1, 1) each
-        x = alpha * x0 + sigma * noise  # (N, C, H, W)
-        output = model(x, step.float(), y)  # (N, C_out, H, W)
+    def split(self, output: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Target and variance, the second as its fraction f = (v + 1) / 2."""
         if not self.learn_sigma:
-            return (output - noise).square().flatten(1).mean(1)
+            return output, None
+        output, variance = output.chunk(2, dim=1)  # 2 x (N, C, H, W)
+        return output, (variance + 1) / 2
 
-        eps, variance = output.chunk(2, dim=1)  # 2 x (N, C, H, W)
-        predicted = (x - sigma * eps.detach()) / alpha  # (N, C, H, W)
-        mean, logvar = x0_factor * predicted + x_factor * x, torch.lerp(lower, upper, (variance + 1) / 2)
-        true_mean = x0_factor * x0 + x_factor * x
-        bits = torch.where(
-            step[:, None, None, None] == 0,
-            discretised_nll(x0, mean, logvar),
-            normal_kl(true_mean, lower, mean, logvar),
-        )  # (N, C, H, W)
-        return ((eps - noise).square() + bits).flatten(1).mean(1)
+    def error(self, output: Tensor, x: Tensor, x0: Tensor, noise: Tensor, t: np.ndarray) -> Tensor:
+        """Weighted squared error (N,), plus the variational bound in bits where the variance is learnt."""
+        from dit_toolkit.diffusion.bound import step_bits
 
-    @cached_property
-    def _tables(self) -> np.ndarray:
-        """(6, T): alpha, sigma; of the posterior x0 factor, x factor, log beta-tilde (the first clipped), log beta."""
-        from dit_toolkit.diffusion.schedule import posterior
-
-        t = np.arange(1, self.num_timesteps + 1) / self.num_timesteps
-        q = posterior(self.schedule, t, t - 1 / self.num_timesteps)
-        variance = np.asarray(q.variance)[[1, *range(1, self.num_timesteps)]]
-        return np.stack(
-            [
-                self.schedule.alpha(t),
-                self.schedule.sigma(t),
-                q.x0_factor,
-                q.x_factor,
-                np.log(variance),
-                np.log(self.betas),
-            ]
-        )
+        output, fraction = self.split(output)  # (N, C, H, W) each
+        error = super().error(output, x, x0, noise, t)  # (N,)
+        if fraction is None:
+            return error
+        p, q = like(x, *targets.solve(self.schedule, self.network_target, t)[:2])  # (N, 1, 1, 1) each
+        predicted = p * x + q * output.detach()  # (N, C, H, W)
+        return error + step_bits(self.schedule, t, x, x0, predicted, fraction).flatten(1).mean(1)

@@ -1,103 +1,104 @@
-"""Flow matching: learn the velocity of the straight line from data to noise, directly or through the data."""
+"""Flow matching: learn the way from data to noise, by its velocity or by what gives it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
 from attrs import field, frozen
-from attrs.validators import gt, le
+from attrs.validators import ge, gt, le
 
-from dit_toolkit.components import Objective
+from dit_toolkit.diffusion import targets
+from dit_toolkit.objectives.regression import Regression
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from dit_toolkit.diffusion.denoiser import Prediction
-    from dit_toolkit.diffusion.schedule import LinearSchedule
-    from dit_toolkit.random import Generator
+    from dit_toolkit.diffusion.paths import Path
+
+RANGES = {"velocity": (0.0, 1.0), "x0": (0.0, 1.0), "epsilon": (0.0, 0.999), "score": (0.001, 0.999)}
+"""Times on which a target is trained: those that divide by alpha or sigma keep away from where it is 0."""
 
 
 @frozen(kw_only=True)
-class FlowMatching(Objective):
-    """Velocity matching on x_t = (1 - t) x0 + t eps (Lipman et al. 2023; Ma et al. 2024, "SiT", section 2).
+class FlowMatching(Regression):
+    """Velocity matching on x = alpha x0 + sigma eps (Lipman et al. 2023; Ma et al. 2024, "SiT", section 2).
 
-    The network is trained on t in (0, 1) and is given 1000 t, so that the timestep embedding resolves it.
+    Trained on t from 0 to 1; with target "epsilon" up to 0.999, with "score" from 0.001 to 0.999, since those divide by
+    alpha or sigma. The velocity on path "vp", infinite at t = 0, is trained from 1e-5. The network is given 1000 t, so
+    that the timestep embedding resolves it.
     """
 
     kind = "flow-matching"
-    target: Literal["velocity", "x0"] = "velocity"
-    """What the network returns; the loss is the velocity's either way. For pixels x0 learns faster (Li & He 2025)."""
+    path: Literal["linear", "gvp", "vp"] = "linear"
+    """alpha = 1 - t, sigma = t; the quarter circle; or the variance-preserving SDE (Ma et al. 2024, section 2)."""
+    target: Literal["velocity", "x0", "epsilon", "score"] = "velocity"
+    """What the network returns. For pixels x0 learns faster than the velocity (Li & He 2025)."""
+    weighting: Literal["velocity", "uniform"] = "velocity"
+    """Whose squared error the loss is: the velocity's whatever the target, with a weight of at most 400, or the
+    target's own."""
     time_sampling: Literal["uniform", "logit-normal"] = "uniform"
-    """How t is drawn in training: evenly, or as the logistic of a standard normal (Esser et al. 2024, section 3.1)."""
+    """How t is drawn in training: evenly, or as the logistic of a normal (Esser et al. 2024, section 3.1)."""
+    logit_mean: float = field(default=0.0, validator=[ge(-100), le(100)])
+    """Mean of the normal: more noise above 0."""
+    logit_std: float = field(default=1.0, validator=[gt(0), le(100)])
+    """Standard deviation of the normal."""
     shift: float = field(default=1.0, validator=[gt(0), le(100)])
-    """Moves drawn and sampled times to more noise where above 1: s t / (1 + (s - 1) t) (Esser et al. 2024, eq. 23)."""
+    """Factor of sigma / alpha at drawn and sampled times: more noise above 1 (Esser et al. 2024, equation 23)."""
+
+    def __attrs_post_init__(self) -> None:
+        if self.path == "vp" and self.shift != 1:
+            raise ValueError(
+                f"shift ({self.shift:g}) needs path 'linear' or 'gvp': 'vp' ends before sigma / alpha does"
+            )
 
     @cached_property
-    def schedule(self) -> LinearSchedule:
-        """alpha = 1 - t, sigma = t."""
-        from dit_toolkit.diffusion.schedule import LinearSchedule
+    def schedule(self) -> Path:
+        """The path, on the times that the target allows."""
+        from dit_toolkit.diffusion.paths import GVPSchedule, LinearSchedule, VPSchedule
 
-        return LinearSchedule()
+        lowest, highest = RANGES[self.target]
+        if self.path == "vp" and self.target == "velocity":
+            lowest = 1e-5
+        paths: dict[str, type[Path]] = {"linear": LinearSchedule, "gvp": GVPSchedule, "vp": VPSchedule}
+        return paths[self.path](lowest, highest)
 
-    def out_channels(self, in_channels: int) -> int:
-        """As many as the input has."""
-        return in_channels
+    @property
+    def network_target(self) -> targets.Target:
+        """By its name."""
+        return {
+            "velocity": targets.velocity,
+            "x0": targets.x0,
+            "epsilon": targets.epsilon,
+            "score": targets.score,
+        }[self.target]
 
     def times(self, num_steps: int, spacing: str = "uniform") -> list[float]:
-        """Return num_steps + 1 even times from 1 to 0, shifted."""
-        if spacing != "uniform":
-            raise ValueError(f"objective 'flow-matching' has no spacing {spacing!r}; it has 'uniform'")
-        if num_steps < 1:
-            raise ValueError(f"num_steps ({num_steps}) must be at least 1")
-        return [self._shifted(1 - i / num_steps) for i in range(num_steps + 1)]
+        """num_steps + 1 times from the highest to 0, even ones unless another spacing is given, shifted."""
+        from dit_toolkit.diffusion.steps import shifted, spaced
 
-    def _shifted(self, t: float) -> float:
-        return self.shift * t / (1 + (self.shift - 1) * t)
+        return shifted(self.schedule, spaced(self.schedule, num_steps, spacing), self.shift)
+
+    def drawn(self, u: Tensor) -> Tensor:
+        """Even or logit-normal times in the schedule's range, shifted."""
+        import torch
+
+        from dit_toolkit.diffusion.steps import shift_inside
+
+        if self.time_sampling == "logit-normal":
+            normal = torch.special.ndtri(u.clamp(1e-12, 1 - 1e-12))  # (N,)
+            u = (self.logit_mean + self.logit_std * normal).sigmoid()  # (N,)
+        low, high = self.schedule.lowest, self.schedule.highest
+        t = low + (high - low) * u  # (N,)
+        return t if self.shift == 1 else torch.from_numpy(shift_inside(self.schedule, t.numpy(), self.shift))
 
     def network_time(self, t: Tensor) -> Tensor:
         """1000 t."""
         return 1000 * t
 
-    def predict(self, output: Tensor, x: Tensor, t: Tensor | float) -> Prediction:
-        """x0 = x - t v and eps = x + (1 - t) v."""
-        import torch
-
-        from dit_toolkit.diffusion.denoiser import Prediction
-
-        time = torch.as_tensor(t).to(x).view(-1, 1, 1, 1)  # (N or 1, 1, 1, 1)
-        velocity = self._velocity(output.to(x.dtype), x, time)
-        return Prediction(x - time * velocity, x + (1 - time) * velocity, velocity)
-
-    def _velocity(self, output: Tensor, x: Tensor, time: Tensor) -> Tensor:
-        """(x - x0) / t for a network that returns x0; near the data, t is held at 0.05 so that it stays bounded."""
-        return output if self.target == "velocity" else (x - output) / time.clamp(min=0.05)
-
-    def loss(
-        self,
-        model: Callable[[Tensor, Tensor, Tensor], Tensor],
-        x0: Tensor,
-        y: Tensor,
-        *,
-        noise: Tensor | None = None,
-        t: Tensor | None = None,
-        generator: Generator | None = None,
-    ) -> Tensor:
-        """Mean squared error of the velocity eps - x0; (N,)."""
-        import torch
-
-        from dit_toolkit.random import rand_for, randn_like
-
-        if t is None:
-            u = rand_for(x0, generator)  # (N,)
-            if self.time_sampling == "logit-normal":
-                u = torch.special.ndtri(u.clamp(1e-12, 1 - 1e-12)).sigmoid()
-            t = self.shift * u / (1 + (self.shift - 1) * u)
-        if noise is None:
-            noise = randn_like(x0, generator)
-        time = t.to(x0).view(-1, 1, 1, 1)  # (N, 1, 1, 1)
-        x = torch.lerp(x0, noise, time)  # (N, C, H, W)
-        output = model(x, self.network_time(t), y)  # (N, C, H, W)
-        target = self._velocity(x0, x, time) if self.target == "x0" else noise - x0
-        return (self._velocity(output, x, time) - target).square().flatten(1).mean(1)
+    def weight(self, t: np.ndarray) -> np.ndarray:
+        """(d velocity / d output)^2, at most 400, so that on the straight line x0 is weighted by max(t, 0.05)^-2."""
+        if self.weighting == "uniform":
+            return np.ones_like(t)
+        return np.minimum(targets.velocity_factor(self.schedule, self.network_target, t) ** 2, 400)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import field, frozen
 from attrs.validators import ge, gt, le, optional
 
-from dit_toolkit.components import Objective, Sampler
+from dit_toolkit.samplers.stepped import Stepped
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,26 +21,21 @@ CLIP: list[Any] = [gt(0), le(1e6)]
 
 
 @frozen(kw_only=True)
-class DDIMSampler(Sampler):
+class DDIMSampler(Stepped):
     """Denoising diffusion implicit models (Song et al. 2021, equation 12), on a respaced list of the trained steps."""
 
     kind = "ddim"
-    num_steps: int = field(default=50, validator=[ge(1), le(1_000_000)])
     eta: float = field(default=0.0, validator=[ge(0), le(1)])
     """Share of the DDPM noise in every step: 0 is deterministic, 1 has the variance beta-tilde."""
     clip_x0: float | None = field(default=None, validator=optional(CLIP))
     """Clip predicted data to [-clip_x0, clip_x0]; 1.0 suits pixels, nothing suits latents."""
-
-    def check(self, objective: Objective) -> None:
-        """Refuse more steps than were trained."""
-        objective.times(self.num_steps)
 
     def sample(self, denoiser: Denoiser, noise: Tensor, *, generator: Generator | None = None) -> Tensor:
         """Walk from noise (N, C, H, W) to data; a learnt variance is ignored."""
         from dit_toolkit.diffusion.schedule import posterior
         from dit_toolkit.random import randn_like
 
-        schedule, x, times = denoiser.schedule, noise, denoiser.times(self.num_steps)
+        schedule, x, times = denoiser.schedule, noise, self.times(denoiser)
         for t, s in pairwise(times):
             prediction = denoiser(x, t)
             x0, eps = prediction.x0, prediction.eps

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from attrs import field, frozen
 from attrs.validators import ge, gt, le, optional
 
-from dit_toolkit.components import Objective, Sampler
+from dit_toolkit.components import Objective
+from dit_toolkit.samplers.stepped import Stepped
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,7 +22,7 @@ CLIP: list[Any] = [gt(0), le(1e6)]
 
 
 @frozen(kw_only=True)
-class DDPMSampler(Sampler):
+class DDPMSampler(Stepped):
     """Ancestral sampling (Ho et al. 2020, algorithm 2), on a respaced list of the trained steps."""
 
     kind = "ddpm"
@@ -32,13 +33,13 @@ class DDPMSampler(Sampler):
     """Clip predicted data to [-clip_x0, clip_x0]; 1.0 suits pixels, nothing suits latents."""
 
     def check(self, objective: Objective) -> None:
-        """Refuse a learned range without a learned variance, and more steps than were trained."""
+        """Refuse a learned range without a learned variance, and steps that the objective does not have."""
         if self.variance == "learned-range" and not getattr(objective, "learn_sigma", False):
             raise ValueError(
                 f"variance 'learned-range' needs an objective with learn_sigma = true; {objective.kind!r} here "
                 "predicts no variance: use 'fixed-small' or 'fixed-large'"
             )
-        objective.times(self.num_steps)
+        super().check(objective)
 
     def sample(self, denoiser: Denoiser, noise: Tensor, *, generator: Generator | None = None) -> Tensor:
         """Walk from noise (N, C, H, W) to data; the last step adds no noise."""
@@ -47,7 +48,7 @@ class DDPMSampler(Sampler):
         from dit_toolkit.diffusion.schedule import posterior
         from dit_toolkit.random import randn_like
 
-        x, times = noise, denoiser.times(self.num_steps)
+        x, times = noise, self.times(denoiser)
         for t, s in pairwise(times):
             prediction = denoiser(x, t)
             x0 = prediction.x0 if self.clip_x0 is None else prediction.x0.clamp(-self.clip_x0, self.clip_x0)

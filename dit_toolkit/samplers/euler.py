@@ -5,10 +5,9 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from attrs import field, frozen
-from attrs.validators import ge, le
+from attrs import frozen
 
-from dit_toolkit.components import Objective, Sampler
+from dit_toolkit.samplers.stepped import Stepped
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,19 +17,14 @@ if TYPE_CHECKING:
 
 
 @frozen(kw_only=True)
-class Euler(Sampler):
+class Euler(Stepped):
     """Euler's method on the probability-flow ODE (Song et al. 2021, "Score-based generative modeling", section 4.3)."""
 
     kind = "euler"
-    num_steps: int = field(default=50, validator=[ge(1), le(1_000_000)])
-
-    def check(self, objective: Objective) -> None:
-        """Refuse more steps than the objective has."""
-        objective.times(self.num_steps)
 
     def sample(self, denoiser: Denoiser, noise: Tensor, *, generator: Generator | None = None) -> Tensor:  # noqa: ARG002
         """Walk from noise (N, C, H, W) to data along the velocity."""
         x = noise
-        for t, s in pairwise(denoiser.times(self.num_steps)):
+        for t, s in pairwise(self.times(denoiser)):
             x = x + (s - t) * denoiser(x, t).velocity
         return x

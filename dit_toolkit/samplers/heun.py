@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from attrs import field, frozen
 from attrs.validators import ge, le
 
-from dit_toolkit.components import Objective, Sampler
+from dit_toolkit.samplers.stepped import Stepped
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @frozen(kw_only=True)
-class Heun(Sampler):
+class Heun(Stepped):
     """Heun's method on the probability-flow ODE (Karras et al. 2022, algorithm 1, deterministic)."""
 
     kind = "heun"
@@ -26,14 +26,10 @@ class Heun(Sampler):
     calls_per_step = 2
     num_steps: int = field(default=25, validator=[ge(1), le(1_000_000)])
 
-    def check(self, objective: Objective) -> None:
-        """Refuse more steps than the objective has."""
-        objective.times(self.num_steps)
-
     def sample(self, denoiser: Denoiser, noise: Tensor, *, generator: Generator | None = None) -> Tensor:  # noqa: ARG002
         """Walk from noise (N, C, H, W) to data; the last step is Euler's, which needs no velocity at t = 0."""
         x = noise
-        for t, s in pairwise(denoiser.times(self.num_steps)):
+        for t, s in pairwise(self.times(denoiser)):
             here = denoiser(x, t).velocity
             ahead = x + (s - t) * here
             x = ahead if s == 0 else x + (s - t) / 2 * (here + denoiser(ahead, s).velocity)

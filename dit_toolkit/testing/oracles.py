@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -14,7 +15,8 @@ if TYPE_CHECKING:
 class Gaussian:
     """The optimal denoiser of data from N(mean, std^2) in every pixel, E[x0 | x_t]; keeps the times of its calls.
 
-    The probability-flow ODE carries noise eps from t = 1, where alpha = 0, to exactly mean + std eps.
+    The probability-flow ODE carries x from the schedule's highest time to exactly `end(x)`; where alpha is 0 there,
+    noise eps to mean + std eps.
 
     Args:
         objective: whose schedule and step list it has.
@@ -26,6 +28,11 @@ class Gaussian:
         self.objective, self.mean, self.std, self.fraction = objective, mean, std, fraction
         self.schedule, self.times = objective.schedule, objective.times
         self.calls: list[float] = []
+
+    def end(self, x: Tensor) -> Tensor:
+        """Where the probability-flow ODE carries x (N, C, H, W) from the schedule's highest time."""
+        alpha, sigma = (float(f(self.schedule.highest)) for f in (self.schedule.alpha, self.schedule.sigma))
+        return self.mean + self.std * (x - alpha * self.mean) / math.hypot(alpha * self.std, sigma)
 
     def __call__(self, x: Tensor, t: float) -> Prediction:
         """Predict from x (N, C, H, W) at time t > 0."""

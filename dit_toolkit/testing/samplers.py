@@ -98,11 +98,12 @@ def _kind(x: Tensor) -> tuple[tuple[int, ...], torch.dtype, str]:
 def _objectives(sampler: Sampler) -> list[Objective]:
     """The built-in objectives for which a sampler is defined."""
     from dit_toolkit.objectives.ddpm import DDPM
+    from dit_toolkit.objectives.edm import EDM
     from dit_toolkit.objectives.flow_matching import FlowMatching
 
     accepted: list[Objective] = []
     refused = []
-    for objective in (FlowMatching(), DDPM(), DDPM(learn_sigma=False)):
+    for objective in (FlowMatching(), DDPM(), DDPM(learn_sigma=False), EDM()):
         try:
             sampler.check(objective)
             accepted.append(objective)
@@ -119,7 +120,8 @@ def _with_steps(sampler: Sampler, num_steps: int) -> Sampler:
 
 def _run(sampler: Sampler, objective: Objective, noise: Tensor, *index: int) -> Tensor:
     few = _with_steps(sampler, min(sampler.num_steps, 10))
-    return few.sample(Gaussian(objective, MEAN, STD), noise, generator=generator(*index))
+    start = objective.schedule.start(noise)
+    return few.sample(Gaussian(objective, MEAN, STD), start, generator=generator(*index))
 
 
 def _is_random(sampler: Sampler, denoiser: Gaussian) -> bool:

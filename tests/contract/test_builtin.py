@@ -20,7 +20,8 @@ from dit_toolkit.metrics.class_accuracy import ClassAccuracy
 from dit_toolkit.metrics.fd_fashion import FDFashion
 from dit_toolkit.metrics.memorisation import Memorisation
 from dit_toolkit.objectives.ddpm import DDPM
-from dit_toolkit.objectives.flow_matching import FlowMatching
+from dit_toolkit.objectives.edm import EDM
+from dit_toolkit.objectives.flow_matching import RANGES, FlowMatching
 from dit_toolkit.patchifiers.conv import Conv
 from dit_toolkit.patchifiers.linear import Linear
 from dit_toolkit.registry import Registry
@@ -52,15 +53,27 @@ COMPONENTS = [
     DDPM(),
     DDPM(learn_sigma=False),
     DDPM(beta_schedule="squared-cosine"),
+    DDPM(target="v", zero_terminal_snr=True, weighting="min-snr", low_discrepancy=True),
+    DDPM(target="x0", zero_terminal_snr=True, learn_sigma=False, weighting="p2"),
+    DDPM(target="v", learn_sigma=False, beta_schedule="sigmoid", weighting="p2", p2_gamma=0.5),
+    DDPM(learn_sigma=False, beta_schedule="scaled-linear", weighting="min-snr"),
+    DDPM(num_timesteps=8, trained_betas=(0.001, 0.01, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9)),
+    EDM(),
+    EDM(sigma_data=1.0, sigma_max=20.0, p_mean=-0.4, low_discrepancy=True),
     FlowMatching(),
     FlowMatching(target="x0", time_sampling="logit-normal", shift=3.0),
+    *(FlowMatching(path=path, target=target) for path in ("linear", "gvp", "vp") for target in RANGES),
+    FlowMatching(path="gvp", target="epsilon", weighting="uniform", shift=2.0, low_discrepancy=True),
     DDPMSampler(),
     DDPMSampler(variance="fixed-small"),
     DDPMSampler(variance="fixed-large", clip_x0=1.0),
     DDIMSampler(),
     DDIMSampler(eta=0.5, clip_x0=1.0),
+    DDIMSampler(spacing="log-snr"),
     Euler(),
+    Euler(spacing="quadratic"),
     Heun(),
+    Heun(spacing="karras", rho=3.0),
     Identity(),
     Fashion(),
     Fashion(image_size=28, flip=True, split_seed=1),

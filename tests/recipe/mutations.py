@@ -14,6 +14,10 @@ from dit_toolkit.recipe.schema import Model, Recipe, Sample, Train
 FREE = {"config"}
 """Tables whose keys are not ours to check."""
 CHOICES = {
+    "beta_schedule",
+    "target",
+    "time_sampling",
+    "weighting",
     "lr_schedule",
     "precision",
     "weights",
