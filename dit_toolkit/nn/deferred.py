@@ -9,11 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dit_toolkit.nn.gelu import tanh_gelu, tanh_gelu_backward
+from dit_toolkit.nn.recompute import Gradients, differentiable, left_to_torch
 
 EPS = 1e-6
 """LayerNorm's epsilon in the paper's release."""
-
-Gradients = tuple[Tensor | None, ...]
 
 
 class Normalised(NamedTuple):
@@ -65,7 +64,7 @@ class Gelu(NamedTuple):
 
     def backward(self, grad: Tensor) -> tuple[Tensor, Gradients]:
         """Return the value again, and from its gradient, which is used up, that of h."""
-        return F.gelu(self.h), (torch.ops.aten.gelu_backward(grad, self.h),)
+        return F.gelu(self.h), (torch.ops.aten.gelu_backward.grad_input(grad, self.h, grad_input=grad),)
 
 
 class TanhGelu(NamedTuple):
@@ -92,15 +91,6 @@ def linear(given: Deferred, weight: Tensor, bias: Tensor | None) -> Tensor:
     return _Linear.apply(type(given), weight, bias, *given)
 
 
-def left_to_torch(x: Tensor) -> bool:
-    """Whether torch must see the plain formula: it compiles (and recomputes by itself), transforms, or casts types."""
-    return (
-        torch.compiler.is_compiling()
-        or torch._C._are_functorch_transforms_active()
-        or torch.is_autocast_enabled(x.device.type)
-    )
-
-
 class _Linear(torch.autograd.Function):
     """F.linear of a deferred input."""
 
@@ -120,10 +110,3 @@ class _Linear(torch.autograd.Function):
         of_weight = rows.t() @ value.flatten(0, -2) if ctx.needs_input_grad[1] else None  # (D_out, D_in)
         of_bias = None if bias is None else rows.sum(0)  # (D_out,)
         return None, of_weight, of_bias, *of_fields
-
-
-def differentiable(formula: Any, inputs: Gradients, grad: Tensor) -> Gradients:
-    """Gradients of a formula with a graph of their own, None for inputs that need none."""
-    leaves = [tensor for tensor in inputs if tensor is not None and tensor.requires_grad]
-    found = iter(torch.autograd.grad(formula(*inputs), leaves, grad, create_graph=True))
-    return tuple(next(found) if tensor is not None and tensor.requires_grad else None for tensor in inputs)

@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dit_toolkit.nn.recompute import left_to_torch
+
 C = math.sqrt(8 / math.pi)
 PIECE = 2**18
 """Elements worked on at a time: 1 MiB in float32."""
@@ -21,7 +23,7 @@ PIECE = 2**18
 
 def tanh_gelu(h: Tensor) -> Tensor:
     """h (1 + tanh(sqrt(2 / pi) (h + 0.044715 h^3))) / 2, of the shape of h."""
-    if h.device.type != "cpu" or torch.compiler.is_compiling() or (torch.is_grad_enabled() and h.requires_grad):
+    if h.device.type != "cpu" or torch.is_grad_enabled() or left_to_torch(h):
         return F.gelu(h, approximate="tanh")
     value = torch.empty_like(h, memory_format=torch.contiguous_format)
     constant = torch.tensor(C, dtype=_wide(h))
@@ -34,7 +36,7 @@ def tanh_gelu(h: Tensor) -> Tensor:
 def tanh_gelu_backward(grad: Tensor, h: Tensor) -> Tensor:
     """The value for h again, of its shape; `grad`, a contiguous gradient of it, becomes that of h."""
     if h.device.type != "cpu":
-        grad.copy_(torch.ops.aten.gelu_backward(grad, h, approximate="tanh"))
+        torch.ops.aten.gelu_backward.grad_input(grad, h, approximate="tanh", grad_input=grad)
         return F.gelu(h, approximate="tanh")
     value = torch.empty_like(h, memory_format=torch.contiguous_format)
     constant = torch.tensor(C, dtype=_wide(h))

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dit_toolkit.nn.deferred import differentiable, left_to_torch
+from dit_toolkit.nn.recompute import Gradients, differentiable, left_to_torch
 
 
 def attend_by_products(q: Tensor, k: Tensor, v: Tensor, dropout: float = 0.0) -> Tensor:
@@ -29,7 +29,7 @@ class _Products(torch.autograd.Function):
         return _formula(q, k, v)  # (N heads, T, d)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad: Tensor) -> Gradients:
         q, k, v = ctx.saved_tensors
         if torch.is_grad_enabled():  # The gradient is to be differentiated again.
             return differentiable(_formula, (q, k, v), grad)
