@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dit_toolkit.nn.layers import layer_norm, modulate, zero_
+from dit_toolkit.nn.layers import LayerNorm, modulate, zero_
 
 
 class AdaLNBlock(nn.Module):
@@ -13,9 +13,9 @@ class AdaLNBlock(nn.Module):
 
     def __init__(self, hidden_size: int, attention: nn.Module, mlp: nn.Module, dropout: float = 0.0) -> None:
         super().__init__()
-        self.norm1 = layer_norm(hidden_size)
+        self.norm1 = LayerNorm(hidden_size)
         self.attention = attention
-        self.norm2 = layer_norm(hidden_size)
+        self.norm2 = LayerNorm(hidden_size)
         self.mlp = mlp
         self.modulation = nn.Linear(hidden_size, 4 * hidden_size)
         self.dropout = nn.Dropout(dropout)

@@ -11,6 +11,9 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from dit_toolkit.errors import DitToolkitError
+from dit_toolkit.nn.deferred import Deferred
+from dit_toolkit.nn.layers import Linear
+from dit_toolkit.nn.products import attend_by_products
 
 Kernel = Literal["auto", "math", "sdpa", "flash", "efficient", "cudnn", "flex"]
 
@@ -33,11 +36,11 @@ class SelfAttention(nn.Module):
     ) -> None:
         super().__init__()
         self.num_heads, self.kernel, self.dropout = num_heads, kernel, dropout
-        self.qkv = nn.Linear(hidden_size, 3 * hidden_size)
+        self.qkv = Linear(hidden_size, 3 * hidden_size)
         self.qk_norm = QKNorm(hidden_size // num_heads) if qk_norm else None
         self.proj = nn.Linear(hidden_size, hidden_size)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor | Deferred) -> Tensor:
         """Map x (N, T, D) to (N, T, D)."""
         q, k, v = (_heads(z, self.num_heads) for z in self.qkv(x).chunk(3, dim=-1))  # 3 x (N, heads, T, D / heads)
         if self.qk_norm is not None:
@@ -54,12 +57,12 @@ class CrossAttention(nn.Module):
     ) -> None:
         super().__init__()
         self.num_heads, self.kernel, self.dropout = num_heads, kernel, dropout
-        self.q = nn.Linear(hidden_size, hidden_size)
+        self.q = Linear(hidden_size, hidden_size)
         self.kv = nn.Linear(hidden_size, 2 * hidden_size)
         self.qk_norm = QKNorm(hidden_size // num_heads) if qk_norm else None
         self.proj = nn.Linear(hidden_size, hidden_size)
 
-    def forward(self, x: Tensor, context: Tensor) -> Tensor:
+    def forward(self, x: Tensor | Deferred, context: Tensor) -> Tensor:
         """Map tokens x (N, T, D), looking at context (N, S, D), to (N, T, D)."""
         q = _heads(self.q(x), self.num_heads)  # (N, heads, T, D / heads)
         k, v = (_heads(z, self.num_heads) for z in self.kv(context).chunk(2, dim=-1))  # 2 x (N, heads, S, D / heads)
@@ -96,7 +99,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, *, kernel: Kernel = "auto", dropout:
         low = q.device.type == "cpu" and q.dtype in (torch.bfloat16, torch.float16) and k.shape[-2] <= 1024
         kernel = "math" if low else "sdpa"
     if kernel == "math":
-        return _products(q, k, v, dropout)
+        return attend_by_products(q, k, v, dropout)
     if kernel == "sdpa":
         return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout)
     where = f"{q.device.type} tensors of type {str(q.dtype).removeprefix('torch.')} and head size {q.shape[-1]}"
@@ -111,14 +114,6 @@ def attend(q: Tensor, k: Tensor, v: Tensor, *, kernel: Kernel = "auto", dropout:
         if not str(error).startswith(("No available kernel", "No viable backend")):
             raise
         raise DitToolkitError(f"attention kernel {kernel!r} cannot run here on {where}; 'sdpa' takes any") from error
-
-
-def _products(q: Tensor, k: Tensor, v: Tensor, dropout: float) -> Tensor:
-    """Attention by two batched products, the logits scaled in the first."""
-    q3, k3, v3 = (z.reshape(-1, *z.shape[-2:]) for z in (q, k, v))  # (N heads, T, d), 2 x (N heads, S, d)
-    scores = torch.baddbmm(q.new_empty(1, 1, 1), q3, k3.transpose(1, 2), beta=0, alpha=q.shape[-1] ** -0.5)
-    weights = F.dropout(scores.softmax(-1), dropout) if dropout else scores.softmax(-1)  # (N heads, T, S)
-    return (weights @ v3).view(q.shape)  # (N, heads, T, d)
 
 
 @cache

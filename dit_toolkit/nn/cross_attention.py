@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from dit_toolkit.nn.layers import layer_norm
+from dit_toolkit.nn.layers import LayerNorm
 
 
 class CrossAttentionBlock(nn.Module):
@@ -15,11 +15,11 @@ class CrossAttentionBlock(nn.Module):
         self, hidden_size: int, attention: nn.Module, cross_attention: nn.Module, mlp: nn.Module, dropout: float = 0.0
     ) -> None:
         super().__init__()
-        self.norm1 = layer_norm(hidden_size, affine=True)
+        self.norm1 = LayerNorm(hidden_size, affine=True)
         self.attention = attention
-        self.norm2 = layer_norm(hidden_size, affine=True)
+        self.norm2 = LayerNorm(hidden_size, affine=True)
         self.cross_attention = cross_attention
-        self.norm3 = layer_norm(hidden_size, affine=True)
+        self.norm3 = LayerNorm(hidden_size, affine=True)
         self.mlp = mlp
         self.dropout = nn.Dropout(dropout)
 
