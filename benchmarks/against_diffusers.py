@@ -22,9 +22,9 @@ from diffusers import DiTTransformer2DModel
 
 from dit_toolkit.backends.single import Single
 from dit_toolkit.blocks.adaln_zero import AdaLNZero
+from dit_toolkit.flops.saved import saved_bytes
 from dit_toolkit.nn.dit import DiT
 from dit_toolkit.patchifiers.conv import Conv
-from dit_toolkit.testing.activations import saved_bytes
 from dit_toolkit.testing.inputs import randomise
 
 SIZES = {"S": (384, 12, 6), "B": (768, 12, 12), "L": (1024, 24, 16), "XL": (1152, 28, 16)}
@@ -211,7 +211,7 @@ def compare(name, dtype, batch_size, repeats):
         print(line)
     kept = {}
     for side, contender in contenders.items():
-        counts = [saved_bytes(partial(contender.loss, *batch(n)), contender.model.parameters()) for n in (1, 2)]
+        counts = [saved_bytes(contender.loss, *batch(n), parameters=contender.model.parameters()) for n in (1, 2)]
         kept[side] = counts[1] - counts[0]
     unit = (32 // 2) ** 2 * width * (2 if dtype == "bfloat16" else 4)
     both = ", ".join(f"{side} {n / 2**20:.2f} MiB = {n / depth / unit:.2f} T D a block" for side, n in kept.items())

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, Literal
 
 from dit_toolkit.errors import DitToolkitError
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from dit_toolkit.recipe.schema import Recipe
 
@@ -60,20 +61,22 @@ def activations(recipe: Recipe, *, precision: Precision | None = None, device: s
     return kept[1] - kept[0]
 
 
-def saved_bytes(model: nn.Module, *inputs: Tensor) -> int:
-    """Bytes that autograd holds after `model(*inputs)`, each storage once, parameters left out."""
+def saved_bytes(forward: Callable[..., Any], *inputs: Tensor, parameters: Iterable[Tensor] | None = None) -> int:
+    """Bytes that autograd holds after `forward(*inputs)`, each storage once, parameters (a module's own) left out."""
     import torch
 
-    parameters = {_storage(parameter) for parameter in model.parameters()}
+    if parameters is None:
+        parameters = forward.parameters() if isinstance(forward, torch.nn.Module) else ()
+    left_out = {_storage(parameter) for parameter in parameters}
     held: dict[int, Tensor] = {}  # The tensors stay alive, so that no storage comes in the place of another.
 
     def pack(tensor: Tensor) -> Tensor:
-        if _storage(tensor) not in parameters:
+        if _storage(tensor) not in left_out:
             held[_storage(tensor)] = tensor
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        output = model(*inputs)
+        output = forward(*inputs)
     found = sum(tensor.untyped_storage().nbytes() for tensor in held.values())
     del output
     return found

@@ -8,7 +8,7 @@ from dit_toolkit.blocks.adaln import AdaLN
 from dit_toolkit.blocks.adaln_zero import AdaLNZero
 from dit_toolkit.blocks.cross_attention import CrossAttention
 from dit_toolkit.blocks.in_context import InContext
-from dit_toolkit.testing.activations import saved_bytes
+from dit_toolkit.flops.saved import saved_bytes
 from dit_toolkit.testing.inputs import randn, randomise
 
 N, T, D, HEADS = 3, 16, 32, 2
@@ -33,7 +33,7 @@ def block_and_inputs(kind, dtype, **options):
 @pytest.mark.parametrize("kind", BLOCKS)
 def test_bytes_kept_in_bf16(kind, gelu):
     block, *inputs = block_and_inputs(kind, torch.bfloat16, gelu=gelu)
-    assert saved_bytes(lambda: block(*inputs), block.parameters()) == 2 * (UNITS[kind] * TOKENS + SMALL[kind])
+    assert saved_bytes(block, *inputs) == 2 * (UNITS[kind] * TOKENS + SMALL[kind])
 
 
 @pytest.mark.parametrize("kind", BLOCKS)
@@ -42,7 +42,7 @@ def test_bytes_kept_in_float32(kind):
     block, *inputs = block_and_inputs(kind, torch.float32)
     kernels = 2 if kind == "cross-attention" else 1
     expected = 4 * (UNITS[kind] * TOKENS + SMALL[kind]) + kernels * LSE
-    assert saved_bytes(lambda: block(*inputs), block.parameters()) == expected
+    assert saved_bytes(block, *inputs) == expected
 
 
 def test_a_block_of_xl2_keeps_675_hundredths_of_a_mebibyte_an_image():
