@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from attrs import field, frozen
 from attrs.validators import ge, gt, le, lt, optional
 
+from dit_toolkit.components import Objective
 from dit_toolkit.samplers.clipping import Clipping
 
 if TYPE_CHECKING:
@@ -36,6 +37,15 @@ class SDEEuler(Clipping):
     """Of the last step, which adds no noise: the drift of the SDE, the predicted data, or the velocity alone."""
     last_step_size: float | None = field(default=None, validator=optional([gt(0), lt(1)]))
     """Length of the last step, the others being spread over the rest, 0.04 in SiT; the step list's unless given."""
+
+    def check(self, objective: Objective) -> None:
+        """Refuse a w that is infinite where sampling begins, and a step list that the objective does not have."""
+        if self.diffusion == "sbdm" and float(objective.schedule.alpha(1.0)) < 1e-6:
+            raise ValueError(
+                "diffusion 'sbdm' is infinite at t = 1, where alpha is 0; use 'sigma', 'linear', 'constant', "
+                "'decreasing' or 'increasing-decreasing'"
+            )
+        super().check(objective)
 
     def sample(self, denoiser: Denoiser, noise: Tensor, *, generator: Generator | None = None) -> Tensor:
         """Walk from noise (N, C, H, W) to data."""
