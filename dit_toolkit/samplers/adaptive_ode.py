@@ -61,7 +61,7 @@ class AdaptiveODE(Sampler):
 
         schedule = denoiser.schedule
         path, least = Coordinates(schedule, bounded=True), schedule.ratio_range[0]
-        start, end = path.u(schedule.highest), least / (1 + least)
+        start, end = path.u(schedule.highest), max(path.u(schedule.lowest), least / (1 + least))
 
         def slope_at(z: Tensor, way: float) -> Tensor:
             t = path.time(start + way * (end - start)) if way else schedule.highest
@@ -94,10 +94,12 @@ class AdaptiveODE(Sampler):
     @staticmethod
     def _next(k: int, place: np.ndarray, excess: np.ndarray) -> np.ndarray:
         """The levels (M,) after a step of level k: one coarser at most, where error (M,) and place (M,) allow it."""
+        if not np.isfinite(excess).all():
+            raise ValueError("rtol and atol cannot be met: a prediction is not finite")
         wanted = np.ceil(k + np.log2(np.maximum(excess, 1e-10)) / 5 + np.log2(1 / 0.9))
         wanted = np.where(excess <= 1, np.clip(wanted, k - 1, k + 3), np.clip(wanted, k + 1, k + 3)).astype(np.int64)
-        if (wanted > FINEST).any() or not np.isfinite(excess).all():
-            raise ValueError("rtol and atol cannot be met: the steps became too short, or a prediction is not finite")
+        if (wanted > FINEST).any():
+            raise ValueError(f"rtol and atol cannot be met, not even in steps of 2^-{FINEST} of the way; raise them")
         multiples = [int(p) or 2**FINEST for p in place]
         coarsest = np.array([FINEST + 1 - (p & -p).bit_length() for p in multiples])
         found: np.ndarray = np.maximum(wanted, coarsest)

@@ -29,6 +29,7 @@ class Clipping(Stepped):
     """The most that the quantile is taken for: at 1.0 thresholding is clipping to [-1, 1]."""
 
     def __attrs_post_init__(self) -> None:
+        super().__attrs_post_init__()
         if self.clip_x0 is not None and self.threshold is not None:
             raise ValueError(f"clip_x0 ({self.clip_x0:g}) and threshold ({self.threshold:g}) exclude each other")
 

@@ -52,7 +52,7 @@ class Even(Gaussian):
         """Of the ends of paths, in units of the data's deviation."""
         first, *_, last = sampler.times(self)
         eps = torch.linspace(-2, 2, 9, dtype=torch.float64).view(-1, 1, 1, 1)
-        noise = self.on_path(first, eps) / float(self.schedule.sigma(self.schedule.highest))
+        noise = self.on_path(first, eps) / self.schedule.start(torch.ones_like(eps))
         return float((sampler.sample(self, noise) - self.on_path(last, eps)).abs().max()) / STD
 
 

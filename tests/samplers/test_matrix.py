@@ -7,6 +7,9 @@ import torch
 from attrs import evolve
 
 from dit_toolkit.diffusion.denoiser import LabelledDenoiser
+from dit_toolkit.objectives.ddpm import DDPM
+from dit_toolkit.objectives.edm import EDM
+from dit_toolkit.objectives.flow_matching import FlowMatching
 from dit_toolkit.random import Generator
 from dit_toolkit.registry import Registry
 from dit_toolkit.samplers.ddim import DDIMSampler
@@ -32,7 +35,13 @@ SAMPLERS = [
 ]
 OBJECTIVES = [
     *(BUILTIN.resolve("objectives", kind)() for kind in BUILTIN.kinds("objectives")),
-    BUILTIN.resolve("objectives", "ddpm")(learn_sigma=False, beta_schedule="squared-cosine"),
+    DDPM(learn_sigma=False, beta_schedule="squared-cosine"),
+    DDPM(target="v", zero_terminal_snr=True),
+    DDPM(target="x0", beta_schedule="sigmoid"),
+    FlowMatching(path="gvp", target="x0"),
+    FlowMatching(path="vp", target="epsilon"),
+    FlowMatching(shift=3.0),
+    EDM(sigma_min=0.01, sigma_max=20.0),
 ]
 PAIRS = list(product(SAMPLERS, OBJECTIVES))
 
@@ -68,7 +77,7 @@ def test_every_sampler_with_every_objective(sampler, objective):
 @pytest.mark.parametrize("sampler", SAMPLERS, ids=describe)
 def test_models_of_a_learnt_variance_work_under_every_sampler(sampler):
     """The variance half is split off; `ddpm` alone uses it."""
-    ddpm = BUILTIN.resolve("objectives", "ddpm")()
+    ddpm = DDPM()
     labels = torch.zeros(2, dtype=torch.int64)
     noise = Generator(0, "s", range(2)).randn(3, 4, 4)
     few = sampler if sampler.num_steps is None else evolve(sampler, num_steps=4)
@@ -102,8 +111,7 @@ NUMBER = 600
 @pytest.mark.parametrize("sampler", SAMPLERS, ids=describe)
 def test_samples_of_a_mixture_are_like_its_data(sampler):
     """A permutation test of the energy distance does not tell them apart."""
-    kind = "ddpm" if refusal(sampler, BUILTIN.resolve("objectives", "flow-matching")()) else "flow-matching"
-    mixture = Mixture(BUILTIN.resolve("objectives", kind)())
+    mixture = Mixture(DDPM() if refusal(sampler, FlowMatching()) else FlowMatching())
     sampler = sampler if sampler.num_steps is None else evolve(sampler, num_steps=100)
     assert p_value(drawn(sampler, mixture), mixture.draw(NUMBER, seed=1)) > 0.05
 
@@ -115,7 +123,7 @@ def drawn(sampler, mixture):
 
 def test_the_mixture_test_finds_wrong_samplers():
     """Half the noise in every step, two steps, and part of a mode on the wrong side; not what is right."""
-    mixture = Mixture(BUILTIN.resolve("objectives", "ddpm")())
+    mixture = Mixture(DDPM())
     data = mixture.draw(NUMBER, seed=1)
     sampler = DDPMSampler(variance="fixed-small", num_steps=100)
 

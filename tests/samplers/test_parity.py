@@ -13,8 +13,9 @@ import pytest
 import torch
 
 from dit_toolkit.diffusion.denoiser import Prediction
-from dit_toolkit.diffusion.schedule import LinearSchedule, Schedule
+from dit_toolkit.diffusion.paths import LinearSchedule
 from dit_toolkit.objectives.ddpm import DDPM
+from dit_toolkit.objectives.edm import EDM
 from dit_toolkit.random import Generator
 from dit_toolkit.samplers.ddim import DDIMSampler
 from dit_toolkit.samplers.ddpm import DDPMSampler
@@ -263,22 +264,6 @@ def test_flow_matching(scheduler, sampler, name, module, shift):
     agree(sampler.sample(denoiser, noise()), run(theirs, noise()))
 
 
-class Exploding(Schedule):
-    """alpha = 1, sigma = 80 t."""
-
-    def alpha(self, t):
-        return t * 0 + 1.0
-
-    def sigma(self, t):
-        return 80 * t
-
-    def alpha_prime(self, t):
-        return t * 0.0
-
-    def sigma_prime(self, t):
-        return t * 0 + 80.0
-
-
 @pytest.mark.parametrize(
     ("sampler", "name", "module", "options"),
     [
@@ -305,11 +290,17 @@ def test_edm(scheduler, sampler, name, module, options, spacing):
     theirs.set_timesteps(20)
     sigmas = theirs.sigmas.tolist()
 
-    def x0(x, t, alpha, sigma):
-        scale = math.hypot(sigma, 0.5)
-        raw = network(x / scale, 0.25 * math.log(sigma))
-        return 0.25 / scale**2 * x + 0.5 * sigma / scale * raw, None
+    objective = EDM()
 
-    denoiser = Fixed(Exploding(), [sigma / 80 for sigma in sigmas], x0)
-    ours = sampler.sample(denoiser, noise(), generator=generator())
+    class Denoiser:
+        schedule = objective.schedule
+
+        def times(self, num_steps, spacing="karras"):
+            return [sigma / 80 for sigma in sigmas]
+
+        def __call__(self, x, t):
+            raw = network(x / math.hypot(80 * t, 0.5), 0.25 * math.log(80 * t))
+            return objective.predict(raw, x, t)
+
+    ours = sampler.sample(Denoiser(), noise(), generator=generator())
     agree(ours, run(theirs, 80 * noise(), steps=20))
