@@ -69,5 +69,5 @@ def weights(nodes: Sequence[float], h: float, *, first: float | None = None) -> 
 def combine(x: Tensor, factors: Iterable[float], predictions: Iterable[Tensor]) -> Tensor:
     """x + sum_j factor_j prediction_j; predictions beyond the factors are left out."""
     for factor, prediction in zip(factors, predictions, strict=False):
-        x = x + factor * prediction  # (N, C, H, W)
+        x = x.add(prediction, alpha=factor)  # (N, C, H, W)
     return x

@@ -67,7 +67,7 @@ class AdaptiveODE(Sampler):
             t = path.time(start + way * (end - start)) if way else schedule.highest
             return (end - start) * path.slope(denoiser(path.scale(t) * z, t))
 
-        z = schedule.start(noise) / path.scale(schedule.highest)
+        z = noise / path.scale(schedule.highest)
         slope = slope_at(z, 0.0)
         place = np.zeros(len(z), dtype=np.int64)  # (N,) in units of the finest step
         level = np.full(len(z), 3)  # (N,) k of the step to try

@@ -44,7 +44,7 @@ class DDIMSampler(Clipping):
         from dit_toolkit.random import randn_like
 
         denoiser, times = self.clipped(denoiser, keep_eps=not self.use_clipped_eps), self.times(denoiser)
-        x = denoiser.schedule.start(noise)
+        x = noise
         for t, (alpha, sigma, deviation) in zip(times, self._steps(denoiser, times), strict=False):
             found = denoiser(x, t)
             x = alpha * found.x0 + sigma * found.eps

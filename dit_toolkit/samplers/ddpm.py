@@ -46,7 +46,7 @@ class DDPMSampler(Clipping):
 
         denoiser, times = self.clipped(denoiser), self.times(denoiser)
         posteriors = [posterior(denoiser.schedule, t, s) for t, s in pairwise(times)]
-        x = denoiser.schedule.start(noise)
+        x = noise
         for (t, s), q in zip(pairwise(times), posteriors, strict=True):
             found = denoiser(x, t)
             x = float(q.x0_factor) * found.x0 + float(q.x_factor) * x

@@ -42,7 +42,7 @@ class DPMSolverPP(Clipping):
         from dit_toolkit.random import randn_like
 
         denoiser, times = self.clipped(denoiser), self.times(denoiser)
-        x = denoiser.schedule.start(noise)
+        x = noise
         found: list[Tensor] = []  # predicted data, the newest first
         for t, (x_factor, factors, deviation) in zip(times, self._factors(denoiser, times), strict=False):
             found = [denoiser(x, t).x0, *found[: self.solver_order - 1]]

@@ -29,7 +29,7 @@ class Euler(Clipping):
         """Walk from noise (N, C, H, W) to data."""
         denoiser, times = self.clipped(denoiser), self.times(denoiser)
         ends = [(float(denoiser.schedule.alpha(s)), float(denoiser.schedule.sigma(s))) for s in times[1:]]
-        x = denoiser.schedule.start(noise)
+        x = noise
         for t, (alpha, sigma) in zip(times, ends, strict=False):
             found = denoiser(x, t)
             x = alpha * found.x0 + sigma * found.eps

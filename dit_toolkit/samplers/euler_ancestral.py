@@ -42,7 +42,7 @@ class EulerAncestral(Clipping):
             sigma = float(schedule.sigma(s))
             up = min(sigma, self.eta * math.sqrt(float(posterior(schedule, t, s).variance)))
             steps.append((float(schedule.alpha(s)), math.sqrt(sigma**2 - up**2), up))
-        x = denoiser.schedule.start(noise)
+        x = noise
         for t, (alpha, down, up) in zip(times, steps, strict=False):
             found = denoiser(x, t)
             x = alpha * found.x0 + down * found.eps

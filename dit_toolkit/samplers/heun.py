@@ -52,7 +52,7 @@ class Heun(Clipping):
             start, factor, deviation = self._churned(denoiser.schedule, t, times)
             du = path.u(s) - path.u(start)
             steps.append((start, s, factor, deviation, path.scale(start), path.scale(s), du))
-        x = denoiser.schedule.start(noise)
+        x = noise
         for t, s, factor, deviation, here, there, du in steps:
             if deviation > 0:
                 x = factor * x + deviation * randn_like(x, generator)

@@ -54,7 +54,7 @@ class SDEEuler(Clipping):
         denoiser, times = self.clipped(denoiser), self._with_last_step(self.times(denoiser))
         rates = [self._rate(denoiser.schedule, t) for t in times[:-1]]
         sigmas = [float(denoiser.schedule.sigma(t)) for t in times[:-1]]
-        x = denoiser.schedule.start(noise)
+        x = noise
         for (t, s), w, sigma in zip(pairwise(times[:-1]), rates, sigmas, strict=False):
             found = denoiser(x, t)
             x = x + (s - t) * (found.velocity + w / (2 * sigma) * found.eps)

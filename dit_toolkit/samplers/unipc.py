@@ -37,7 +37,7 @@ class UniPC(Clipping):
         from dit_toolkit.diffusion.multistep import combine
 
         denoiser, times = self.clipped(denoiser), self.times(denoiser)
-        x = carried = denoiser.schedule.start(noise)
+        x = carried = noise
         found: list[Tensor] = []  # predicted data, the newest first
         corrector: list[float] = []
         for t, (x_factor, predictor, next_corrector) in zip(times, self._factors(denoiser, times), strict=False):

@@ -28,7 +28,7 @@ def moments(sampler, denoiser, draws):
     """Mean and deviation of a sampler's results over all noise, exactly: for a Gaussian denoiser it is linear in it."""
     noise = torch.zeros(2 + draws, 1, 1, 1, dtype=torch.float64)
     noise[1] = 1.0
-    x = sampler.sample(denoiser, noise, generator=Impulses()).flatten()
+    x = sampler.sample(denoiser, denoiser.schedule.start(noise), generator=Impulses()).flatten()
     return float(x[0]), math.sqrt(float((x[1:] - x[0]).square().sum()))
 
 
@@ -52,8 +52,8 @@ class Even(Gaussian):
         """Of the ends of paths, in units of the data's deviation."""
         first, *_, last = sampler.times(self)
         eps = torch.linspace(-2, 2, 9, dtype=torch.float64).view(-1, 1, 1, 1)
-        noise = self.on_path(first, eps) / self.schedule.start(torch.ones_like(eps))
-        return float((sampler.sample(self, noise) - self.on_path(last, eps)).abs().max()) / STD
+        ends = sampler.sample(self, self.on_path(first, eps))
+        return float((ends - self.on_path(last, eps)).abs().max()) / STD
 
 
 class Mixture:

@@ -33,6 +33,10 @@ def noise(number=1):
     return Generator(0, "noise", range(number)).randn(2, 1, 1).double()
 
 
+def start(objective, number=1):
+    return objective.schedule.start(noise(number))
+
+
 def test_the_pair_is_that_of_scipy():
     stages = np.zeros((6, 6))
     for i, row in enumerate(STAGES):
@@ -48,14 +52,14 @@ def scipy_solution(denoiser, x, tolerance):
     """The same ODE by scipy, and its number of evaluations."""
     path = Coordinates(denoiser.schedule, bounded=True)
     schedule, least = denoiser.schedule, denoiser.schedule.ratio_range[0]
-    start, end = path.u(schedule.highest), least / (1 + least)
+    first, end = path.u(schedule.highest), least / (1 + least)
 
     def slope(u, z):
-        t = path.time(u) if u != start else schedule.highest
+        t = path.time(u) if u != first else schedule.highest
         return path.slope(denoiser(path.scale(t) * torch.from_numpy(z).view(1, 2, 1, 1), t)).flatten().numpy()
 
-    z = (schedule.start(x) / path.scale(schedule.highest)).flatten().numpy()
-    found = solve_ivp(slope, (start, end), z, method="RK45", rtol=tolerance, atol=tolerance)
+    z = (x / path.scale(schedule.highest)).flatten().numpy()
+    found = solve_ivp(slope, (first, end), z, method="RK45", rtol=tolerance, atol=tolerance)
     t = path.time(end)
     return denoiser(path.scale(t) * torch.from_numpy(found.y[:, -1]).view(1, 2, 1, 1), t).x0, found.nfev
 
@@ -63,10 +67,10 @@ def scipy_solution(denoiser, x, tolerance):
 @pytest.mark.parametrize("objective", OBJECTIVES, ids=lambda o: o.kind)
 @pytest.mark.parametrize("tolerance", [1e-3, 1e-5, 1e-7])
 def test_it_is_as_good_as_scipys_and_as_cheap(objective, tolerance):
-    exact, _ = scipy_solution(Mixture(objective), noise(), 1e-11)
+    exact, _ = scipy_solution(Mixture(objective), start(objective), 1e-11)
     counting = Counting(Mixture(objective))
-    x = AdaptiveODE(rtol=tolerance, atol=tolerance).sample(counting, noise())
-    theirs, number = scipy_solution(Mixture(objective), noise(), tolerance)
+    x = AdaptiveODE(rtol=tolerance, atol=tolerance).sample(counting, start(objective))
+    theirs, number = scipy_solution(Mixture(objective), start(objective), tolerance)
     assert float((x - exact).abs().max()) < max(3 * float((theirs - exact).abs().max()), 20 * tolerance)
     assert counting.calls < 1.5 * number
 
@@ -77,7 +81,7 @@ def test_the_error_falls_with_the_tolerance(objective):
     least, schedule = objective.schedule.ratio_range[0], objective.schedule
     floor = 2 * STD * (least / STD) ** 2 + STD * MEAN * float(schedule.alpha(1.0) / schedule.sigma(1.0))
     for tolerance in (1e-2, 1e-3, 1e-4, 1e-5):
-        x = AdaptiveODE(rtol=tolerance, atol=tolerance).sample(Gaussian(objective, MEAN, STD), noise(9))
+        x = AdaptiveODE(rtol=tolerance, atol=tolerance).sample(Gaussian(objective, MEAN, STD), start(objective, 9))
         assert float((x - MEAN - STD * noise(9)).abs().max()) < 5 * tolerance + floor
 
 
@@ -86,12 +90,12 @@ def test_each_sample_has_steps_of_its_own(objective):
     """Samples that need different steps are the same alone, and share calls in a batch."""
     sampler, number = AdaptiveODE(rtol=1e-5, atol=1e-5), 8
     together = Counting(Mixture(objective))
-    whole = sampler.sample(together, noise(number))
+    whole = sampler.sample(together, start(objective, number))
     calls = []
     for i in range(number):
         alone = Counting(Mixture(objective))
         torch.testing.assert_close(
-            sampler.sample(alone, noise(number)[i : i + 1]), whole[i : i + 1], rtol=0, atol=1e-12
+            sampler.sample(alone, start(objective, number)[i : i + 1]), whole[i : i + 1], rtol=0, atol=1e-12
         )
         calls.append(alone.calls)
     assert len(set(calls)) > 1

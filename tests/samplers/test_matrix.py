@@ -98,6 +98,7 @@ def test_a_sample_alone_is_the_sample_in_its_batch(sampler, objective):
     few = sampler if sampler.num_steps is None else evolve(sampler, num_steps=6)
     denoiser, index = Gaussian(objective, MEAN, STD), [3, 8, 10]
     noise = Generator(0, "n", index).randn(1, 3, 2).double() * torch.tensor([0.2, 1.0, 3.0])[:, None, None, None]
+    noise = objective.schedule.start(noise)
     whole, again = (few.sample(denoiser, noise, generator=Generator(0, "s", index)) for _ in range(2))
     assert torch.equal(whole, again)
     for i, number in enumerate(index):
@@ -118,7 +119,7 @@ def test_samples_of_a_mixture_are_like_its_data(sampler):
 
 def drawn(sampler, mixture):
     noise = Generator(0, "noise", range(NUMBER)).randn(2, 1, 1).double()
-    return sampler.sample(mixture, noise, generator=Generator(0, "sample", range(NUMBER)))
+    return sampler.sample(mixture, mixture.schedule.start(noise), generator=Generator(0, "sample", range(NUMBER)))
 
 
 def test_the_mixture_test_finds_wrong_samplers():

@@ -29,7 +29,7 @@ OBJECTIVES = [DDPM(), FlowMatching(), EDM()]
 
 def draw(sampler, denoiser, number=4):
     noise = Generator(0, "noise", range(number)).randn(1, 2, 2).double()
-    return sampler.sample(denoiser, noise, generator=Generator(0, "draws", range(number)))
+    return sampler.sample(denoiser, denoiser.schedule.start(noise), generator=Generator(0, "draws", range(number)))
 
 
 @pytest.mark.parametrize(
