@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from dit_toolkit.diffusion.schedule import Schedule, Time
+
 if TYPE_CHECKING:
     from torch import Tensor
 
     from dit_toolkit.diffusion.denoiser import Prediction
-    from dit_toolkit.diffusion.schedule import Schedule
 
 
 class Coordinates:
@@ -28,14 +29,14 @@ class Coordinates:
         self.schedule = schedule
         self.bounded = bounded or float(schedule.alpha(1.0)) < 1e-6
 
-    def scale(self, t: float) -> float:
-        """What x is divided by at time t."""
-        alpha = float(self.schedule.alpha(t))
-        return alpha + float(self.schedule.sigma(t)) if self.bounded else alpha
+    def scale(self, t: Time) -> Time:
+        """What x is divided by at time t, or at an array of times."""
+        alpha = self.schedule.alpha(t)
+        return alpha + self.schedule.sigma(t) if self.bounded else alpha
 
-    def u(self, t: float) -> float:
-        """The variable of integration at time t."""
-        return float(self.schedule.sigma(t)) / self.scale(t)
+    def u(self, t: Time) -> Time:
+        """The variable of integration at time t, or at an array of times."""
+        return self.schedule.sigma(t) / self.scale(t)
 
     def time(self, u: float) -> float:
         """The time of a value of u."""

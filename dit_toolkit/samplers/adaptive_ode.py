@@ -61,13 +61,13 @@ class AdaptiveODE(Sampler):
 
         schedule = denoiser.schedule
         path, least = Coordinates(schedule, bounded=True), schedule.ratio_range[0]
-        start, end = path.u(schedule.highest), max(path.u(schedule.lowest), least / (1 + least))
+        start, end = float(path.u(schedule.highest)), max(float(path.u(schedule.lowest)), least / (1 + least))
 
         def slope_at(z: Tensor, way: float) -> Tensor:
             t = path.time(start + way * (end - start)) if way else schedule.highest
-            return (end - start) * path.slope(denoiser(path.scale(t) * z, t))
+            return (end - start) * path.slope(denoiser(float(path.scale(t)) * z, t))
 
-        z = noise / path.scale(schedule.highest)
+        z = noise / float(path.scale(schedule.highest))
         slope = slope_at(z, 0.0)
         place = np.zeros(len(z), dtype=np.int64)  # (N,) in units of the finest step
         level = np.full(len(z), 3)  # (N,) k of the step to try
@@ -89,7 +89,7 @@ class AdaptiveODE(Sampler):
             place[done] += 2 ** (FINEST - k)
             level[trying] = self._next(k, place[trying], excess[trying])
         t = path.time(end)
-        return denoiser(path.scale(t) * z, t).x0
+        return denoiser(float(path.scale(t)) * z, t).x0
 
     @staticmethod
     def _next(k: int, place: np.ndarray, excess: np.ndarray) -> np.ndarray:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
+import numpy as np
 from attrs import field, frozen
 from attrs.validators import ge, le
 
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from dit_toolkit.diffusion.denoiser import Denoiser
+    from dit_toolkit.diffusion.schedule import Schedule
     from dit_toolkit.random import Generator
 
 
@@ -45,22 +45,21 @@ class DDIMSampler(Clipping):
 
         denoiser, times = self.clipped(denoiser, keep_eps=not self.use_clipped_eps), self.times(denoiser)
         x = noise
-        for t, (alpha, sigma, deviation) in zip(times, self._steps(denoiser, times), strict=False):
+        for t, (alpha, sigma, deviation) in zip(times, self._factors(denoiser.schedule, times), strict=False):
             found = denoiser(x, t)
             x = alpha * found.x0 + sigma * found.eps
             if deviation > 0:
                 x = x + deviation * randn_like(x, generator)
         return x
 
-    def _steps(self, denoiser: Denoiser, times: list[float]) -> list[tuple[float, float, float]]:
+    def _factors(self, schedule: Schedule, times: list[float]) -> list[list[float]]:
         """Of every step: the factors of data, noise and fresh noise."""
         from dit_toolkit.diffusion.schedule import posterior
 
-        schedule, steps = denoiser.schedule, []
+        starts, ends = np.array(times[:-1]), np.array(times[1:])
         if not self.set_alpha_to_one:
-            times = [*times[:-1], 1 / (schedule.num_timesteps or 1)]
-        for t, s in pairwise(times):
-            variance = self.eta**2 * float(posterior(schedule, t, s).variance) if self.eta else 0.0
-            left = max(float(schedule.sigma(s)) ** 2 - variance, 0.0)
-            steps.append((float(schedule.alpha(s)), math.sqrt(left), math.sqrt(max(variance, 0.0))))
-        return steps
+            ends[-1] = 1 / (schedule.num_timesteps or 1)
+        variance = self.eta**2 * np.maximum(posterior(schedule, starts, ends).variance, 0.0)
+        left = np.sqrt(np.maximum(schedule.sigma(ends) ** 2 - variance, 0.0))
+        factors: list[list[float]] = np.stack([schedule.alpha(ends), left, np.sqrt(variance)], 1).tolist()
+        return factors

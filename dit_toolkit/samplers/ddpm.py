@@ -6,6 +6,7 @@ import math
 from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
 from attrs import field, frozen
 from attrs.validators import ge, le
 
@@ -45,19 +46,21 @@ class DDPMSampler(Clipping):
         from dit_toolkit.random import randn_like
 
         denoiser, times = self.clipped(denoiser), self.times(denoiser)
-        posteriors = [posterior(denoiser.schedule, t, s) for t, s in pairwise(times)]
+        q = posterior(denoiser.schedule, np.array(times[:-1]), np.array(times[1:]))
+        deviations = np.sqrt(np.maximum([q.variance, q.step_variance], 0.0))  # (2, num_steps): least and most
+        factors = np.stack([q.x0_factor, q.x_factor, *deviations], 1).tolist()
         x = noise
-        for (t, s), q in zip(pairwise(times), posteriors, strict=True):
+        for (t, s), (x0_factor, x_factor, low, high) in zip(pairwise(times), factors, strict=True):
             found = denoiser(x, t)
-            x = float(q.x0_factor) * found.x0 + float(q.x_factor) * x
+            x = x0_factor * found.x0 + x_factor * x
             if s == 0:
                 break
             z = randn_like(x, generator)
             if self.variance == "learned-range":
                 if found.variance_fraction is None:
                     raise ValueError("variance 'learned-range' needs a network with a learned variance")
-                low, high = math.log(q.variance) / 2, math.log(q.step_variance) / 2
-                x = x + torch.exp(low + found.variance_fraction * (high - low)) * z
+                log_low, log_high = math.log(low), math.log(high)
+                x = x + torch.exp(log_low + found.variance_fraction * (log_high - log_low)) * z
             else:
-                x = x + math.sqrt(q.variance if self.variance == "fixed-small" else q.step_variance) * z
+                x = x + (low if self.variance == "fixed-small" else high) * z
         return x

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 from attrs import frozen
 
 from dit_toolkit.samplers.clipping import Clipping
@@ -28,9 +29,9 @@ class Euler(Clipping):
     def sample(self, denoiser: Denoiser, noise: Tensor, *, generator: Generator | None = None) -> Tensor:  # noqa: ARG002
         """Walk from noise (N, C, H, W) to data."""
         denoiser, times = self.clipped(denoiser), self.times(denoiser)
-        ends = [(float(denoiser.schedule.alpha(s)), float(denoiser.schedule.sigma(s))) for s in times[1:]]
-        x = noise
-        for t, (alpha, sigma) in zip(times, ends, strict=False):
+        ends, x = np.array(times[1:]), noise
+        alphas, sigmas = denoiser.schedule.alpha(ends).tolist(), denoiser.schedule.sigma(ends).tolist()
+        for t, alpha, sigma in zip(times, alphas, sigmas, strict=False):
             found = denoiser(x, t)
             x = alpha * found.x0 + sigma * found.eps
         return x

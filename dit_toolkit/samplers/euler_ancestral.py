@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
+import numpy as np
 from attrs import field, frozen
 from attrs.validators import ge, le
 
@@ -36,14 +35,11 @@ class EulerAncestral(Clipping):
         from dit_toolkit.random import randn_like
 
         denoiser, times = self.clipped(denoiser), self.times(denoiser)
-        schedule = denoiser.schedule
-        steps = []
-        for t, s in pairwise(times):
-            sigma = float(schedule.sigma(s))
-            up = min(sigma, self.eta * math.sqrt(float(posterior(schedule, t, s).variance)))
-            steps.append((float(schedule.alpha(s)), math.sqrt(sigma**2 - up**2), up))
-        x = noise
-        for t, (alpha, down, up) in zip(times, steps, strict=False):
+        starts, ends, x = np.array(times[:-1]), np.array(times[1:]), noise
+        alphas, sigmas = denoiser.schedule.alpha(ends), denoiser.schedule.sigma(ends)
+        ups = np.minimum(sigmas, self.eta * np.sqrt(posterior(denoiser.schedule, starts, ends).variance))
+        factors = np.stack([alphas, np.sqrt(sigmas**2 - ups**2), ups], 1).tolist()
+        for t, (alpha, down, up) in zip(times, factors, strict=False):
             found = denoiser(x, t)
             x = alpha * found.x0 + down * found.eps
             if up > 0:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
+import numpy as np
 from attrs import field, frozen
 from attrs.validators import ge, le
 
@@ -47,27 +47,25 @@ class Heun(Clipping):
 
         denoiser, times = self.clipped(denoiser), self.times(denoiser)
         path = Coordinates(denoiser.schedule)
-        steps = []
-        for t, s in pairwise(times):
-            start, factor, deviation = self._churned(denoiser.schedule, t, times)
-            du = path.u(s) - path.u(start)
-            steps.append((start, s, factor, deviation, path.scale(start), path.scale(s), du))
+        churned = [self._churned(denoiser.schedule, t, times) for t in times[:-1]]
+        starts, ends = np.array([start for start, *_ in churned]), np.array(times[1:])
+        steps = np.stack([path.scale(starts), path.scale(ends), path.u(ends) - path.u(starts)], 1).tolist()
         x = noise
-        for t, s, factor, deviation, here, there, du in steps:
+        for (t, factor, deviation), s, (here, there, du) in zip(churned, times[1:], steps, strict=True):
             if deviation > 0:
                 x = factor * x + deviation * randn_like(x, generator)
             slope = path.slope(denoiser(x, t))
             ahead = there * (x / here + du * slope)
-            if s == 0:
-                return ahead
-            x = there * (x / here + du / 2 * (slope + path.slope(denoiser(ahead, s))))
+            x = ahead if s == 0 else there * (x / here + du / 2 * (slope + path.slope(denoiser(ahead, s))))
         return x
 
     def _churned(self, schedule: Schedule, t: float, times: list[float]) -> tuple[float, float, float]:
         """Where a step begins: its time, the factor of x that gets there, and the deviation of the noise."""
-        alpha, sigma = float(schedule.alpha(t)), float(schedule.sigma(t))
         share = min(self.s_churn / (len(times) - 1), math.sqrt(2) - 1)
-        if share == 0 or t == times[0] or not self.s_tmin <= sigma / alpha <= self.s_tmax:
+        if share == 0 or t == times[0]:
+            return t, 1.0, 0.0
+        alpha, sigma = float(schedule.alpha(t)), float(schedule.sigma(t))
+        if not self.s_tmin <= sigma / alpha <= self.s_tmax:
             return t, 1.0, 0.0
         raised = min(float(schedule.time_of_log_snr(2 * math.log(alpha / sigma / (1 + share)))), times[0])
         factor = float(schedule.alpha(raised)) / alpha
