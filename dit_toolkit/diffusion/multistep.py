@@ -48,7 +48,7 @@ def steps(schedule: Schedule, times: Sequence[float], order: int, *, lower_last:
     return found
 
 
-def weights(nodes: Sequence[float], h: float, *, first: float | None = None) -> np.ndarray:
+def weights(nodes: Sequence[float], h: float, *, first: float | None = None) -> list[float]:
     """Weights (n,) of the data predicted at `nodes` (n,) in a step of length h in log(alpha / sigma), which may be inf.
 
     With x_s = (sigma_s / sigma_t) x_t + alpha_s sum_j w_j D_j the step is exact where the predicted data D is a
@@ -60,10 +60,19 @@ def weights(nodes: Sequence[float], h: float, *, first: float | None = None) -> 
         h: length of the step; of the SDE twice that, since its noise decays so.
         first: stands in for psi_1, as the "midpoint" and B(h) variants have it.
     """
-    moments = [-math.expm1(-h)]
+    found = [-math.expm1(-h)]
     for k in range(1, len(nodes)):
-        moments.append(1 - k * moments[-1] / h if k > 1 or first is None else first)
-    return np.linalg.solve(np.vander(nodes, increasing=True).T, moments)  # (n,)
+        found.append(1 - k * found[-1] / h if k > 1 or first is None else first)
+    last = len(nodes) - 1
+    for k in range(last):  # the system of Vandermonde's, as Bjorck and Pereyra 1970 solve it
+        for i in range(last, k, -1):
+            found[i] -= nodes[k] * found[i - 1]
+    for k in range(last - 1, -1, -1):
+        for i in range(k + 1, last + 1):
+            found[i] /= nodes[i] - nodes[i - k - 1]
+        for i in range(k, last):
+            found[i] -= found[i + 1]
+    return found
 
 
 def combine(x: Tensor, factors: Iterable[float], predictions: Iterable[Tensor]) -> Tensor:

@@ -60,9 +60,9 @@ class DPMSolverPP(Clipping):
         for step in steps(denoiser.schedule, times, self.solver_order, lower_last=lower_last):
             h = 2 * step.h if self.stochastic else step.h
             midpoint = self.solver_type == "midpoint" and len(step.nodes) == 2
-            found = step.alpha * weights(step.nodes, h, first=-math.expm1(-h) / 2 if midpoint else None)
+            found = weights(step.nodes, h, first=-math.expm1(-h) / 2 if midpoint else None)
             decay, deviation = 1.0, 0.0
             if self.stochastic:
                 decay, deviation = math.exp(-step.h), step.sigma * math.sqrt(-math.expm1(-h))
-            factors.append((step.x_factor * decay, found.tolist(), deviation))
+            factors.append((step.x_factor * decay, [step.alpha * w for w in found], deviation))
         return factors

@@ -56,7 +56,8 @@ class UniPC(Clipping):
         for step in steps(denoiser.schedule, times, self.solver_order, lower_last=self.lower_order_final):
             bh1 = self.variant == "bh1" and math.isfinite(step.h)
             half, order = (step.h if bh1 else -math.expm1(-step.h)) / 2, len(step.nodes)
-            predictor = step.alpha * weights(step.nodes, step.h, first=half if order == 2 else None)
-            corrector = step.alpha * weights([1.0, *step.nodes], step.h, first=half if order == 1 else None)
-            factors.append((step.x_factor, predictor.tolist(), corrector.tolist() if self.corrector else []))
+            predictor = weights(step.nodes, step.h, first=half if order == 2 else None)
+            corrector = weights([1.0, *step.nodes], step.h, first=half if order == 1 else None)
+            predictor, corrector = ([step.alpha * w for w in each] for each in (predictor, corrector))
+            factors.append((step.x_factor, predictor, corrector if self.corrector else []))
         return factors

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from attrs import evolve
+from scipy.integrate import trapezoid
 
 from dit_toolkit.errors import RecipeError
 from dit_toolkit.objectives.ddpm import DDPM
@@ -107,6 +108,19 @@ def test_dpm_solver_3m_is_of_third_order_because_of_the_whole_second_difference(
 
     monkeypatch.setattr(multistep, "weights", halved)
     assert rate() == pytest.approx(2, abs=0.3)
+
+
+def test_weights_solve_their_equations():
+    from dit_toolkit.diffusion.multistep import weights
+
+    for nodes in ([0.0], [0.0, -0.7], [1.0, 0.0], [0.0, -1.3, -1.9], [1.0, 0.0, -0.4, -2.0]):
+        for h in (0.01, 1.0, 5.0, math.inf):
+            for k in range(len(nodes)):
+                r = np.linspace(0, 1, 200_001)
+                density = h * np.exp(-h * (1 - r)) * r**k if h < math.inf else None
+                psi = 1.0 if density is None else float(trapezoid(density, r))
+                found = sum(w * node**k for w, node in zip(weights(nodes, h), nodes, strict=True))
+                assert found == pytest.approx(psi, rel=1e-6)
 
 
 def test_ddim_that_does_not_end_at_the_data_keeps_the_noise_of_the_first_step():
