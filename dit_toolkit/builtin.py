@@ -52,13 +52,18 @@ def register_objectives() -> list[type[Objective]]:
 
 @hookimpl
 def register_samplers() -> list[type[Sampler]]:
-    """Ancestral and implicit sampling; the probability-flow ODE."""
+    """Ancestral and implicit sampling; solvers of the probability-flow ODE and of the reverse SDE."""
+    from dit_toolkit.samplers.adaptive_ode import AdaptiveODE
     from dit_toolkit.samplers.ddim import DDIMSampler
     from dit_toolkit.samplers.ddpm import DDPMSampler
+    from dit_toolkit.samplers.dpm_solver_pp import DPMSolverPP
     from dit_toolkit.samplers.euler import Euler
+    from dit_toolkit.samplers.euler_ancestral import EulerAncestral
     from dit_toolkit.samplers.heun import Heun
+    from dit_toolkit.samplers.sde_euler import SDEEuler
+    from dit_toolkit.samplers.unipc import UniPC
 
-    return [DDPMSampler, DDIMSampler, Euler, Heun]
+    return [DDPMSampler, DDIMSampler, Euler, EulerAncestral, Heun, DPMSolverPP, UniPC, SDEEuler, AdaptiveODE]
 
 
 @hookimpl

@@ -149,7 +149,8 @@ class Objective(Component):
 class Sampler(Component):
     """The way from noise to data. It sees a denoiser and nothing of networks, labels or guidance."""
 
-    num_steps: int
+    num_steps: int | None = None
+    """Steps of the list that it walks; None where it finds its own."""
     order: ClassVar[int] = 1
     """The error falls at least with this power of num_steps."""
     calls_per_step: ClassVar[int] = 1

@@ -26,7 +26,7 @@ from dit_toolkit.errors import PluginError
 from dit_toolkit.hookspecs import API
 
 HOOKS = {f"register_{family}": family for family in FAMILIES}
-KIND = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+KIND = re.compile(r"[a-z0-9]+\+*(-[a-z0-9]+\+*)*")
 
 
 @frozen

@@ -25,10 +25,15 @@ from dit_toolkit.objectives.flow_matching import RANGES, FlowMatching
 from dit_toolkit.patchifiers.conv import Conv
 from dit_toolkit.patchifiers.linear import Linear
 from dit_toolkit.registry import Registry
+from dit_toolkit.samplers.adaptive_ode import AdaptiveODE
 from dit_toolkit.samplers.ddim import DDIMSampler
 from dit_toolkit.samplers.ddpm import DDPMSampler
+from dit_toolkit.samplers.dpm_solver_pp import DPMSolverPP
 from dit_toolkit.samplers.euler import Euler
+from dit_toolkit.samplers.euler_ancestral import EulerAncestral
 from dit_toolkit.samplers.heun import Heun
+from dit_toolkit.samplers.sde_euler import SDEEuler
+from dit_toolkit.samplers.unipc import UniPC
 from dit_toolkit.testing import checks_of, parametrize_with_checks
 from dit_toolkit.testing.parametrize import describe
 from dit_toolkit.trackers.csv import CSV
@@ -69,11 +74,34 @@ COMPONENTS = [
     DDPMSampler(variance="fixed-large", clip_x0=1.0),
     DDIMSampler(),
     DDIMSampler(eta=0.5, clip_x0=1.0),
+    DDIMSampler(clip_x0=2.0, use_clipped_eps=False),
     DDIMSampler(spacing="log-snr"),
     Euler(),
     Euler(spacing="quadratic"),
+    Euler(threshold=0.995, threshold_max=5.0),
+    EulerAncestral(),
+    EulerAncestral(eta=0.5, clip_x0=1.0),
     Heun(),
     Heun(spacing="karras", rho=3.0),
+    Heun(s_churn=10.0, s_tmin=0.05, s_tmax=50.0, s_noise=1.003),
+    DPMSolverPP(),
+    DPMSolverPP(solver_order=1),
+    DPMSolverPP(solver_type="heun", spacing="log-snr"),
+    DPMSolverPP(solver_order=3, lower_order_final=False),
+    DPMSolverPP(stochastic=True, clip_x0=1.0),
+    DPMSolverPP(stochastic=True, solver_type="heun", spacing="karras"),
+    DPMSolverPP(stochastic=True, solver_order=3),
+    UniPC(),
+    UniPC(solver_order=1, variant="bh1"),
+    UniPC(solver_order=3, lower_order_final=False),
+    UniPC(corrector=False, threshold=0.9),
+    SDEEuler(),
+    SDEEuler(diffusion="constant", norm=1.0, last_step="euler"),
+    SDEEuler(diffusion="linear", last_step="tweedie"),
+    SDEEuler(diffusion="decreasing", last_step_size=0.01),
+    SDEEuler(diffusion="increasing-decreasing"),
+    AdaptiveODE(),
+    AdaptiveODE(rtol=1e-5, atol=1e-6),
     Identity(),
     Fashion(),
     Fashion(image_size=28, flip=True, split_seed=1),

@@ -1,208 +1,194 @@
-import math
-import warnings
-from itertools import pairwise
+"""What single samplers promise."""
 
+import math
+
+import numpy as np
 import pytest
 import torch
 from attrs import evolve
+from scipy.integrate import trapezoid
 
+from dit_toolkit.errors import RecipeError
 from dit_toolkit.objectives.ddpm import DDPM
+from dit_toolkit.objectives.edm import EDM
 from dit_toolkit.objectives.flow_matching import FlowMatching
 from dit_toolkit.random import Generator
+from dit_toolkit.recipe.structure import structure
 from dit_toolkit.samplers.ddim import DDIMSampler
 from dit_toolkit.samplers.ddpm import DDPMSampler
+from dit_toolkit.samplers.dpm_solver_pp import DPMSolverPP
 from dit_toolkit.samplers.euler import Euler
+from dit_toolkit.samplers.euler_ancestral import EulerAncestral
 from dit_toolkit.samplers.heun import Heun
+from dit_toolkit.samplers.sde_euler import SDEEuler
+from dit_toolkit.samplers.unipc import UniPC
 from dit_toolkit.testing import Gaussian
+from tests.samplers.exact import Even
 
-ALL = [
-    DDPMSampler(num_steps=20),
-    DDPMSampler(num_steps=20, variance="fixed-small"),
-    DDPMSampler(num_steps=20, variance="fixed-large", clip_x0=2.0),
-    DDIMSampler(num_steps=20),
-    DDIMSampler(num_steps=20, eta=0.5, clip_x0=2.0),
-]
+OBJECTIVES = [DDPM(), FlowMatching(), EDM()]
+
+
+def draw(sampler, denoiser, number=4):
+    noise = Generator(0, "noise", range(number)).randn(1, 2, 2).double()
+    return sampler.sample(denoiser, denoiser.schedule.start(noise), generator=Generator(0, "draws", range(number)))
 
 
 @pytest.mark.parametrize(
-    "make",
+    ("sampler", "calls"),
     [
-        lambda n: DDPMSampler(num_steps=n),
-        lambda n: DDPMSampler(num_steps=n, variance="fixed-large"),
-        lambda n: DDIMSampler(num_steps=n),
-        lambda n: DDIMSampler(num_steps=n, eta=1.0),
+        (DDPMSampler(), 10),
+        (DDIMSampler(), 10),
+        (Euler(), 10),
+        (EulerAncestral(), 10),
+        (Heun(), 19),
+        (DPMSolverPP(solver_order=3), 10),
+        (UniPC(solver_order=3), 10),
+        (SDEEuler(), 10),
     ],
+    ids=lambda s: getattr(s, "kind", None),
 )
-def test_error_falls_with_the_number_of_steps(make):
-    """On Gaussian data with its optimal denoiser, mean and deviation converge at first order."""
-    generator = Generator(0, "test", range(40_000))
-    noise = generator.randn(1, 1, 1).double()
-    errors = []
-    for steps in (10, 40, 160):
-        x = make(steps).sample(Gaussian(DDPM()), noise, generator=generator)
-        assert float(x.mean()) == pytest.approx(0.3, abs=0.02)
-        errors.append(abs(float(x.std()) - 0.5))
-    assert errors[1] < errors[0] / 2.5
-    assert errors[2] < errors[1] / 2.5
-
-
-@pytest.mark.parametrize("sampler", ALL, ids=str)
-def test_seed_decides_and_input_stays(sampler):
-    index = [3, 8, 10]
-    whole = Generator(0, "s", index).randn(1, 2, 2)
-    kept = whole.clone()
-    x = sampler.sample(Gaussian(DDPM()), whole, generator=Generator(0, "s", index))
-    assert torch.equal(whole, kept)
-    assert torch.equal(x, sampler.sample(Gaussian(DDPM()), whole, generator=Generator(0, "s", index)))
-    alone = sampler.sample(Gaussian(DDPM()), whole[1:2], generator=Generator(0, "s", [8]))
-    torch.testing.assert_close(x[1:2], alone)  # whatever the batch it is in
-    assert x.dtype == whole.dtype
-
-
-@pytest.mark.parametrize("sampler", ALL, ids=str)
-def test_one_call_per_step(sampler):
+def test_calls(sampler, calls):
+    """One a step; two of Heun, but one in the last, which needs no slope at t = 0; a corrector needs none more."""
     denoiser = Gaussian(DDPM())
-    sampler.sample(denoiser, torch.randn(1, 1, 1, 1))
-    assert denoiser.calls == DDPM().times(20)[:-1]
-
-
-def test_clipping_bounds_the_result():
-    noise = torch.randn(1000, 1, 1, 1)
-    for sampler in (DDPMSampler(num_steps=5, clip_x0=0.1), DDIMSampler(num_steps=5, clip_x0=0.1)):
-        assert sampler.sample(Gaussian(DDPM(), std=3.0), noise).abs().max() <= 0.1 + 1e-6
+    draw(evolve(sampler, num_steps=10), denoiser)
+    assert len(denoiser.calls) == calls
+    assert sorted(set(denoiser.calls), reverse=True) == DDPM().times(10)[:-1]
 
 
 def test_learned_range_lies_between_the_fixed_ones():
     """The fraction 0 is beta-tilde and 1 is beta."""
-    noise = torch.randn(500, 1, 1, 1).double()
     for fraction, variance in ((0.0, "fixed-small"), (1.0, "fixed-large")):
-        learned = DDPMSampler(num_steps=10).sample(
-            Gaussian(DDPM(), fraction=fraction), noise, generator=Generator(0, "s", range(500))
-        )
-        fixed = DDPMSampler(num_steps=10, variance=variance).sample(
-            Gaussian(DDPM()), noise, generator=Generator(0, "s", range(500))
-        )
+        learned = draw(DDPMSampler(num_steps=10), Gaussian(DDPM(), fraction=fraction))
+        fixed = draw(DDPMSampler(num_steps=10, variance=variance), Gaussian(DDPM()))
         torch.testing.assert_close(learned, fixed)
 
 
-def test_learned_range_without_a_learned_variance_is_refused():
-    with pytest.raises(ValueError, match=r"learned-range.*learn_sigma.*fixed-small"):
-        DDPMSampler().check(DDPM(learn_sigma=False))
-    with pytest.raises(ValueError, match=r"num_steps \(50\).*10"):
-        DDIMSampler(num_steps=50).check(DDPM(num_timesteps=10, beta_start=1e-3, beta_end=0.5))
+@pytest.mark.parametrize("objective", OBJECTIVES, ids=lambda o: o.kind)
+def test_samplers_that_are_one_another(objective):
+    """First-order steps are one formula, with fresh noise too; a predictor without its corrector is DPM-Solver++."""
+    for same in (
+        (DDIMSampler(), Euler(), EulerAncestral(eta=0.0), DPMSolverPP(solver_order=1)),
+        (DDIMSampler(eta=0.6), EulerAncestral(eta=0.6)),
+        (DDIMSampler(eta=1.0), EulerAncestral(), DDPMSampler(variance="fixed-small")),
+        (DDPMSampler(variance="fixed-small"), DPMSolverPP(solver_order=1, stochastic=True)),
+        (DPMSolverPP(lower_order_final=False), UniPC(corrector=False, lower_order_final=False)),
+        (DPMSolverPP(solver_order=3), UniPC(solver_order=3, corrector=False)),
+        (Heun(), Heun(s_churn=0.0, s_noise=3.0), Heun(s_churn=9.0, s_tmin=1e5)),
+    ):
+        first, *others = (draw(evolve(sampler, num_steps=7), Gaussian(objective)) for sampler in same)
+        for other in others:
+            torch.testing.assert_close(other, first, rtol=1e-8, atol=1e-10)
 
 
-class Network:
-    """A fixed smooth function in place of a network, in float64."""
-
-    def __call__(self, x, t):
-        return torch.sin(3 * x) * 0.7 + torch.cos(torch.as_tensor(t / 300.0))
-
-
-def diffusers_run(scheduler, steps, noise, **options):
-    x, network = noise.clone(), Network()
-    scheduler.timesteps = torch.tensor(steps)
-    scheduler.num_inference_steps = len(steps)
-    scheduler.custom_timesteps = True
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for t in steps:
-            x = scheduler.step(network(x, t), t, x, **options).prev_sample
-    return x
+def test_euler_in_flow_matching_follows_the_velocity():
+    x = noise = torch.linspace(-2, 2, 5).double().view(-1, 1, 1, 1)
+    denoiser = Gaussian(FlowMatching())
+    for t in (1.0, 0.75, 0.5, 0.25):
+        x = x - 0.25 * denoiser(x, t).velocity
+    torch.testing.assert_close(Euler(num_steps=4).sample(denoiser, noise), x)
 
 
-@pytest.mark.parametrize("clip", [None, 1.0])
-def test_ddim_agrees_with_diffusers(clip):
-    from diffusers import DDIMScheduler
+def test_dpm_solver_3m_is_of_third_order_because_of_the_whole_second_difference(monkeypatch):
+    """With half of it, as the authors' code and diffusers have it, the order is 2."""
+    from dit_toolkit.diffusion import multistep
 
-    objective, noise = DDPM(learn_sigma=False), torch.randn(4, 1, 3, 3).double()
-    steps = list(range(980, -1, -20))  # what DDIMScheduler assumes of the previous step
-    theirs = DDIMScheduler(clip_sample=clip is not None, clip_sample_range=clip or 1.0)
-    theirs.alphas_cumprod = torch.cumprod(1 - torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64), 0)
-    theirs.final_alpha_cumprod = torch.tensor(1.0, dtype=torch.float64)
-    expected = diffusers_run(theirs, steps, noise, use_clipped_model_output=clip is not None)
+    def rate():
+        sampler = DPMSolverPP(solver_order=3, lower_order_final=False)
+        coarse, fine = (Even(FlowMatching()).error(evolve(sampler, num_steps=n)) for n in (128, 256))
+        return math.log2(coarse / fine)
 
-    network = Network()
+    assert rate() == pytest.approx(3, abs=0.3)
+    whole = multistep.weights
 
-    class Denoiser:
-        schedule = objective.schedule
+    def halved(nodes, h, *, first=None):
+        powers = np.vander(nodes, increasing=True).T
+        moments = powers @ whole(nodes, h, first=first)
+        moments[2:] /= 2
+        return np.linalg.solve(powers, moments)
 
-        def times(self, n, spacing="uniform"):
-            return [(s + 1) / 1000 for s in steps] + [0.0]
+    monkeypatch.setattr(multistep, "weights", halved)
+    assert rate() == pytest.approx(2, abs=0.3)
+
+
+def test_weights_solve_their_equations():
+    from dit_toolkit.diffusion.multistep import weights
+
+    for nodes in ([0.0], [0.0, -0.7], [1.0, 0.0], [0.0, -1.3, -1.9], [1.0, 0.0, -0.4, -2.0]):
+        for h in (0.01, 1.0, 5.0, math.inf):
+            for k in range(len(nodes)):
+                r = np.linspace(0, 1, 200_001)
+                density = h * np.exp(-h * (1 - r)) * r**k if h < math.inf else None
+                psi = 1.0 if density is None else float(trapezoid(density, r))
+                found = sum(w * node**k for w, node in zip(weights(nodes, h), nodes, strict=True))
+                assert found == pytest.approx(psi, rel=1e-6)
+
+
+def test_ddim_that_does_not_end_at_the_data_keeps_the_noise_of_the_first_step():
+    noise = torch.linspace(-2, 2, 5).double().view(-1, 1, 1, 1)
+    schedule, sampler = DDPM().schedule, DDIMSampler(num_steps=1000, set_alpha_to_one=False)
+    x = sampler.sample(Gaussian(DDPM(), 0.3, 0.5), noise)
+    end = math.hypot(0.5 * schedule.alpha(0.001), schedule.sigma(0.001))
+    torch.testing.assert_close(x, 0.3 * schedule.alpha(0.001) + end * noise, rtol=0.02, atol=0.01)
+
+
+def test_churn_adds_noise_within_its_range_and_not_above_the_first_time():
+    denoiser = Gaussian(EDM())
+    draw(Heun(num_steps=8, s_churn=4.0, s_tmin=1.0, s_tmax=50.0), denoiser)
+    times, starts = EDM().times(8), denoiser.calls[::2]
+    for t, start in zip(times, starts, strict=False):
+        churned = 1.0 <= 80 * t <= 50.0
+        assert start == pytest.approx(min(t * (1 + 0.4142135 if churned else t), 1.0) if churned else t, rel=1e-6)
+    assert max(denoiser.calls) <= 1.0
+
+
+def test_the_last_step_of_the_sde_may_be_longer():
+    denoiser = Gaussian(FlowMatching())
+    draw(SDEEuler(num_steps=5, last_step_size=0.04), denoiser)
+    assert denoiser.calls == pytest.approx([1.0, 0.76, 0.52, 0.28, 0.04])
+    draw(SDEEuler(num_steps=1, last_step_size=0.04), denoiser)
+    assert denoiser.calls[-1] == 1.0
+
+
+def test_noise_of_the_sde_is_of_the_diffusion():
+    """At rest, where velocity and noise are 0, one step adds variance w(t) times its length."""
+
+    class Still(Gaussian):
+        def __init__(self):
+            super().__init__(FlowMatching())
+            self.times = lambda num_steps: [0.5, 0.2, 0.0]
 
         def __call__(self, x, t):
-            return objective.predict(network(x, round(t * 1000) - 1), x, t)
+            found = super().__call__(x, t)
+            return evolve(found, eps=0 * x, velocity=0 * x, x0=x)
 
-    ours = DDIMSampler(num_steps=len(steps), clip_x0=clip).sample(Denoiser(), noise)
-    torch.testing.assert_close(ours, expected, rtol=1e-6, atol=1e-8)
-
-
-@pytest.mark.parametrize("variance", ["fixed-small", "fixed-large"])
-def test_ddpm_steps_agree_with_diffusers(variance):
-    """Mean and variance of each full-schedule step, with the same noise."""
-    from diffusers import DDPMScheduler
-
-    objective, network = DDPM(learn_sigma=False), Network()
-    theirs = DDPMScheduler(variance_type=variance.replace("-", "_"), clip_sample=False)
-    theirs.betas = torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)
-    theirs.alphas = 1 - theirs.betas
-    theirs.alphas_cumprod = torch.cumprod(theirs.alphas, 0)
-    noise = torch.randn(2, 1, 3, 3).double()
-    for step in (999, 500, 1):
-
-        class Denoiser:
-            schedule = objective.schedule
-
-            def times(self, n, spacing="uniform", step=step):
-                return [(step + 1) / 1000, step / 1000]
-
-            def __call__(self, x, t, step=step):
-                return objective.predict(network(x, step), x, t)
-
-        z = torch.randn(noise.shape, generator=torch.Generator().manual_seed(7), dtype=torch.float64)
-
-        class Same:
-            def randn_like(self, x, z=z):
-                return z
-
-        ours = DDPMSampler(num_steps=1, variance=variance).sample(Denoiser(), noise, generator=Same())
-        expected = theirs.step(
-            network(noise, step), step, noise, generator=torch.Generator().manual_seed(7)
-        ).prev_sample
-        torch.testing.assert_close(ours, expected, rtol=1e-6, atol=1e-9)
+    index = range(20_000)
+    for diffusion, w in {
+        "sigma": 0.5,
+        "constant": 1.0,
+        "linear": 0.5,
+        "decreasing": 0.25,
+        "increasing-decreasing": 1.0,
+    }.items():
+        sampler = SDEEuler(diffusion=diffusion, norm=3.0)
+        x = sampler.sample(Still(), torch.zeros(len(index), 1, 1, 1), generator=Generator(0, "s", index))
+        assert float(x.square().mean()) == pytest.approx(3.0 * w * 0.3, rel=0.04)
 
 
-def test_ddim_with_eta_one_has_the_ddpm_variance():
-    noise = torch.randn(2, 1, 1, 1).double()
-    ddim = DDIMSampler(num_steps=7, eta=1.0).sample(Gaussian(DDPM()), noise, generator=Generator(0, "s", [0, 1]))
-    ddpm = DDPMSampler(num_steps=7, variance="fixed-small").sample(
-        Gaussian(DDPM()), noise, generator=Generator(0, "s", [0, 1])
-    )
-    torch.testing.assert_close(ddim, ddpm)
-    assert math.isfinite(float(ddim.sum()))
-
-
-@pytest.mark.parametrize(("make", "order"), [(lambda n: Euler(num_steps=n), 1), (lambda n: Heun(num_steps=n), 2)])
-def test_solvers_of_the_ode_have_their_order(make, order):
-    """The exact solution for Gaussian data is known: x(0) = mean + std eps."""
-    noise = torch.linspace(-2, 2, 9).double().view(-1, 1, 1, 1)
-    exact = 0.3 + 0.5 * noise
-    errors = [float((make(n).sample(Gaussian(FlowMatching()), noise) - exact).abs().max()) for n in (16, 32, 64, 128)]
-    rates = [math.log2(a / b) for a, b in pairwise(errors)]
-    assert rates[-1] == pytest.approx(order, abs=0.25)
-
-
-def test_heun_makes_two_calls_a_step_but_one_in_the_last():
-    denoiser = Gaussian(FlowMatching())
-    Heun(num_steps=4).sample(denoiser, torch.randn(1, 1, 1, 1))
-    assert denoiser.calls == [1.0, 0.75, 0.75, 0.5, 0.5, 0.25, 0.25]
-
-
-@pytest.mark.parametrize("sampler", [*ALL[1:], Euler(num_steps=200), Heun(num_steps=50)], ids=str)
-@pytest.mark.parametrize("objective", [DDPM(), FlowMatching()], ids=lambda o: o.kind)
-def test_every_sampler_works_with_every_objective(sampler, objective):
-    sampler = evolve(sampler, num_steps=200)
-    noise = Generator(0, "n", range(4000)).randn(1, 1, 1).double()
-    x = sampler.sample(Gaussian(objective), noise, generator=Generator(0, "s", range(4000)))
-    assert float(x.mean()) == pytest.approx(0.3, abs=0.05)
-    assert float(x.std()) == pytest.approx(0.5, abs=0.05)
+@pytest.mark.parametrize(
+    ("kind", "table", "message"),
+    [
+        (DPMSolverPP, {"solver_order": 4}, "solver_order: expected one of 1, 2, 3"),
+        (DPMSolverPP, {"solver_order": True}, "solver_order"),
+        (DPMSolverPP, {"solver_type": "midpont"}, "solver_type: .*'midpoint'"),
+        (UniPC, {"variant": "bh3"}, "variant: .*'bh1'"),
+        (SDEEuler, {"diffusion": "linaer"}, "diffusion: .*'linear'"),
+        (SDEEuler, {"norm": -1.0}, "norm: must be >= 0"),
+        (SDEEuler, {"last_step_size": 1.0}, "last_step_size: must be < 1"),
+        (Heun, {"s_churn": -1.0}, "s_churn: must be >= 0"),
+        (EulerAncestral, {"eta": -0.1}, "eta: must be >= 0"),
+        (DDIMSampler, {"eta": 1.1}, "eta: must be <= 1"),
+    ],
+)
+def test_bad_options_are_named(kind, table, message):
+    with pytest.raises(RecipeError, match=message):
+        structure(table, kind)
