@@ -44,6 +44,13 @@ class Stepped(Sampler):
         if self.timesteps is not None and self.spacing is not None:
             raise ValueError(f"spacing {self.spacing!r} has no meaning beside timesteps, which name every step")
 
+    @property
+    def calls(self) -> int:
+        """Most calls of the denoiser: `calls_per_step` for each step of the list."""
+        if isinstance(self.timesteps, str):
+            return self.calls_per_step * sum(map(int, self.timesteps.split(",")))
+        return self.calls_per_step * (self.num_steps if self.timesteps is None else len(self.timesteps))
+
     def times(self, source: Denoiser | Objective) -> list[float]:
         """The falling times to visit, the last of them 0.
 

@@ -207,6 +207,19 @@ def test_noise_schedules_there_and_back(place, vae, objective):
     assert back == recipe.objective
 
 
+@pytest.mark.parametrize(
+    ("objective", "message"),
+    [
+        ({"beta_schedule": "sigmoid"}, "objective: .*its noise schedule has no name in this format"),
+        ({"num_timesteps": 20, "trained_betas": [0.1] * 20}, "objective: .*its noise schedule has no name"),
+        ({"target": "v", "zero_terminal_snr": True}, "objective.target: .*'v' is not what these models return"),
+    ],
+)
+def test_objectives_that_a_pipeline_cannot_express_are_refused_by_name(place, vae, objective, message):
+    with pytest.raises(dit.RecipeError, match=message):
+        pipeline(place, vae, objective=objective)
+
+
 def edit(path, **changes):
     table = json.loads(path.read_text())
     path.write_text(json.dumps({key: value for key, value in {**table, **changes}.items() if value is not ...}))

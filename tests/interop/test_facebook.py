@@ -268,6 +268,8 @@ def test_heads_must_be_known_and_divide(tmp_path, place):
         ({"model": {"class_dropout_prob": 0.0}}, "model.class_dropout_prob"),
         ({"objective": {"kind": "flow-matching"}, "sample": {"sampler": {"kind": "heun"}}}, "objective.kind: .*'flow"),
         ({"objective": {"kind": "ddpm", "num_timesteps": 250}}, "objective: .*1000 steps"),
+        ({"objective": {"kind": "ddpm", "target": "v"}}, "objective.target: .*'v' is not what these models return"),
+        ({"objective": {"kind": "ddpm", "beta_schedule": "sigmoid"}}, "objective: .*1000 steps"),
         (
             {"dataset": {"kind": "latents", "path": "x", "image_size": [64, 32], "num_classes": 10}},
             "dataset: .*8 x 4 are not square",

@@ -95,3 +95,11 @@ def test_a_sampler_of_a_plugin_needs_no_more_than_a_loop():
 
     assert issubclass(Own, Sampler)
     assert Own(num_steps=3).times(FlowMatching()) == FlowMatching().times(3)
+
+
+@pytest.mark.parametrize(
+    ("options", "calls"), [({"num_steps": 7}, 7), ({"timesteps": (0.9, 0.5, 0.1)}, 3), ({"timesteps": "10,15,20"}, 45)]
+)
+def test_calls_are_those_of_the_list(options, calls):
+    assert Euler(**options).calls == calls
+    assert Heun(**options).calls == 2 * calls
