@@ -1,0 +1,99 @@
+"""`prepare`, `encode`, `verify` and `inspect`: from archives to verified latents."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+from dit_toolkit import launch
+from dit_toolkit.cli.options import NEW, load_with_options, plugin_options, procs_option, recipe_argument, set_option
+from dit_toolkit.cli.shell import emit
+
+if TYPE_CHECKING:
+    from dit_toolkit.components import Dataset
+
+FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+
+
+@click.command()
+@recipe_argument
+@click.option("--images", type=FOLDER, metavar="DIR", help="Images to encode; the recipe's dataset unless given.")
+@click.option("--out", type=NEW, required=True, metavar="DIR", help="Latent store to write.")
+@click.option("--split", "splits", multiple=True, type=click.Choice(["train", "val"]), help="Encode only this one.")
+@click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Images at once.")
+@click.option("--flip", is_flag=True, help="Encode the mirrored images too.")
+@click.option("--sample", is_flag=True, help="Store one latent of each image instead of mean and deviation.")
+@click.option(
+    "--dtype", type=click.Choice(["float16", "bfloat16", "float32"]), default="float16", show_default=True, help="Type."
+)
+@click.option(
+    "--max-skipped", type=click.IntRange(0), default=100, show_default=True, help="Unreadable images to leave out."
+)
+@click.option("--log-every", type=click.FloatRange(0), default=10, metavar="SECONDS", help="Time between log lines.")
+@set_option("autoencoder.path=DIR")
+@plugin_options
+@procs_option
+@click.pass_context
+def encode(
+    ctx: click.Context,
+    recipe: Path,
+    images: Path | None,
+    out: Path,
+    splits: Sequence[Literal["train", "val"]],
+    batch_size: int,
+    flip: bool,
+    sample: bool,
+    dtype: Literal["float16", "bfloat16", "float32"],
+    max_skipped: int,
+    log_every: float,
+    changes: Sequence[str],
+    files: Sequence[Path],
+    blocked: Sequence[str],
+    procs: int | None,
+) -> None:
+    """Write the latents of images, made by the autoencoder of RECIPE.
+
+    A command that was interrupted or killed goes on when it is given again. The images of --images are in folders
+    train/CLASS and val/CLASS, or CLASS; they are cropped to the size that the recipe's dataset has.
+    """
+    launched = launch.launched()
+    launch.world()
+    loaded = load_with_options(recipe, changes, files, blocked)
+    dataset = _folder_like(loaded.dataset, images) if images else loaded.dataset
+    count = launch.processes(procs)
+    if not launched and count > 1:
+        dataset.check()
+        ctx.exit(launch.spawn(count, ctx.obj))
+
+    from dit_toolkit import distributed
+    from dit_toolkit.encoding import Options, encode
+
+    options = Options(
+        splits=tuple(dict.fromkeys(splits)) or ("train", "val"),
+        batch_size=batch_size,
+        flip=flip,
+        sample=sample,
+        dtype=dtype,
+        max_skipped=max_skipped,
+        log_every=log_every,
+    )
+    encode(dataset, loaded.autoencoder, out, options)
+    distributed.finish()
+    emit(str(out))
+
+
+def _folder_like(dataset: Dataset, images: Path) -> Dataset:
+    """Images of a folder in the size, channels and number of classes of another dataset."""
+    from dit_toolkit.datasets.image_folder import ImageFolder
+
+    channels, *sides = dataset.shape
+    size = sides[0] if sides[0] == sides[1] else (sides[0], sides[1])
+    return ImageFolder(
+        path=str(images),
+        image_size=size,
+        channels=channels,  # type: ignore[arg-type]
+        num_classes=len(dataset.class_names),
+    )

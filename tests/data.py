@@ -1,0 +1,65 @@
+"""Small image folders, autoencoders and recipes that tests make."""
+
+from __future__ import annotations
+
+import numpy as np
+import tomli_w
+from PIL import Image
+
+RECIPE = {
+    "dataset": {"kind": "latents", "path": "latents", "image_size": 16, "num_classes": 3},
+    "autoencoder": {"kind": "kl", "path": "vae", "downsampling": 2},
+    "model": {
+        "hidden_size": 16, "depth": 1, "num_heads": 2, "num_classes": 3,
+        "patchifier": {"kind": "conv", "patch_size": 4},
+    },
+    "train": {"max_steps": 2, "global_batch_size": 4, "log_every": 1, "backend": {"kind": "single"}},
+    "sample": {"num_samples": 3, "sampler": {"kind": "ddim", "num_steps": 2}},
+}  # fmt: skip
+
+
+def image(seed, height=20, width=24):
+    """A smooth picture of its own for each seed."""
+    rng = np.random.default_rng(seed)
+    small = Image.fromarray(rng.integers(0, 256, (3, 3, 3), np.uint8))
+    return small.resize((width, height), Image.Resampling.BICUBIC)
+
+
+def image_tree(root, classes=("a", "b", "c"), train=6, val=2):
+    """Folders train/CLASS and val/CLASS of JPEG files of different sizes."""
+    for split, count in (("train", train), ("val", val)):
+        for number, name in enumerate(classes):
+            (root / split / name).mkdir(parents=True)
+            for index in range(count):
+                picture = image(1000 * number + index + 500 * (split == "val"), 20 + index, 24 + number)
+                picture.save(root / split / name / f"{index:03}.jpg", quality=95)
+    return root
+
+
+def save_kl(folder, seed=0, **config):
+    """A tiny AutoencoderKL with random weights, 2 x smaller."""
+    import torch
+    from diffusers import AutoencoderKL
+
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = AutoencoderKL(
+            block_out_channels=(8, 8),
+            down_block_types=("DownEncoderBlock2D",) * 2,
+            up_block_types=("UpDecoderBlock2D",) * 2,
+            latent_channels=4,
+            norm_num_groups=4,
+            **{"scaling_factor": 0.5, "sample_size": 16, **config},
+        )
+    model.save_pretrained(folder)
+    return folder
+
+
+def save_recipe(folder, **changes):
+    """recipe.toml in the folder, its data beside it."""
+    table = {key: {**value, **changes.get(key, {})} for key, value in RECIPE.items()}
+    table["dataset"]["path"] = str(folder / table["dataset"]["path"])
+    table["autoencoder"]["path"] = str(folder / table["autoencoder"]["path"])
+    path = folder / "recipe.toml"
+    path.write_text(tomli_w.dumps(table))
+    return path
