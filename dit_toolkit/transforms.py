@@ -103,10 +103,9 @@ def random_crop(
 
 def to_array(picture: Image.Image, channels: int) -> np.ndarray:
     """Turn an RGB image into uint8 (channels, H, W), grey for one channel."""
-    pixels: np.ndarray = np.atleast_3d(
-        np.asarray(picture.convert("L") if channels == 1 else picture)
-    )  # (H, W, channels)
-    return pixels.transpose(2, 0, 1)  # (channels, H, W)
+    pixels = np.asarray(picture.convert("L") if channels == 1 else picture)  # (H, W) or (H, W, 3)
+    planes: np.ndarray = pixels.reshape(*pixels.shape[:2], channels).transpose(2, 0, 1)  # (channels, H, W)
+    return planes
 
 
 def _cover(picture: Image.Image, height: int, width: int) -> Image.Image:

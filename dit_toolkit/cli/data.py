@@ -10,12 +10,41 @@ import click
 
 from dit_toolkit import launch
 from dit_toolkit.cli.options import NEW, load_with_options, plugin_options, procs_option, recipe_argument, set_option
-from dit_toolkit.cli.shell import emit
+from dit_toolkit.cli.shell import Shell, emit
 
 if TYPE_CHECKING:
     from dit_toolkit.components import Dataset
 
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+
+
+@click.group(cls=Shell)
+def prepare() -> None:
+    """Make a data set ready for encoding."""
+
+
+@prepare.command()
+@click.option("--archives", type=FOLDER, metavar="DIR", help="Where the three official archives are.")
+@click.option("--from-folder", "tree", type=FOLDER, metavar="DIR", help="A tree that is there; it is linked to.")
+@click.option("--out", type=NEW, required=True, metavar="DIR", help="Folder to make.")
+def imagenet(archives: Path | None, tree: Path | None, out: Path) -> None:
+    """Make a folder of ImageNet (ILSVRC 2012), from its archives or from a tree train/CLASS and val.
+
+    The archives ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar and ILSVRC2012_devkit_t12.tar.gz are verified by size
+    and MD5 sum. A command that was interrupted or killed goes on when it is given again. With --from-folder, the kit
+    in --archives names the classes and sorts a val folder without folders of classes.
+    """
+    if tree is None and archives is None:
+        raise click.UsageError("give --archives DIR, or --from-folder DIR")
+
+    from dit_toolkit.imagenet.archives import PUBLISHED, find
+    from dit_toolkit.imagenet.prepare import adopt, prepare
+
+    if tree is None and archives:
+        prepare(archives, out)
+    elif tree:
+        adopt(tree, out, archives and find(archives, PUBLISHED["devkit"]))
+    emit(str(out))
 
 
 @click.command()
