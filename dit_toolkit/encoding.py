@@ -16,7 +16,7 @@ from dit_toolkit.components import Autoencoder, Codec, Dataset, PosteriorCodec, 
 from dit_toolkit.errors import DataError, Interrupted
 from dit_toolkit.files import sha256
 from dit_toolkit.latents.encode import encode_block
-from dit_toolkit.latents.manifest import DType, Manifest, Skipped, SplitEntry
+from dit_toolkit.latents.manifest import BLOCK, DType, Manifest, Skipped, SplitEntry
 from dit_toolkit.latents.writer import Block, StoreWriter, complete
 from dit_toolkit.progress import INTERVAL, Progress, log, progress, warn
 from dit_toolkit.recipe.structure import unstructure
@@ -41,6 +41,8 @@ class Options:
     """Images that may be left out because they cannot be read."""
     log_every: float = INTERVAL
     """Seconds between two lines of progress."""
+    block: int = field(default=BLOCK, validator=ge(1))
+    """Rows that one process takes at a time, and that are lost when it is killed."""
 
 
 def encode(dataset: Dataset, autoencoder: Autoencoder, out: Path, options: Options) -> None:
@@ -110,6 +112,7 @@ def _plan(
         flip=options.flip,
         dtype=options.dtype,
         batch_size=options.batch_size,
+        block=options.block,
         class_names=names,
         splits={
             name: SplitEntry(

@@ -63,3 +63,39 @@ def save_recipe(folder, **changes):
     path = folder / "recipe.toml"
     path.write_text(tomli_w.dumps(table))
     return path
+
+
+def write_store(folder, latents, labels=None, **facts):
+    """A store with one split, train, of latents (rows, versions, parts, C, h, w)."""
+    from dit_toolkit.files import sha256
+    from dit_toolkit.latents.manifest import Manifest, SplitEntry
+    from dit_toolkit.latents.writer import StoreWriter
+
+    labels = np.arange(len(latents)) % 3 if labels is None else labels
+    entry = SplitEntry(
+        file="train.safetensors", rows=len(latents), labels_sha256=sha256(labels.astype("<i8").tobytes())
+    )
+    plan = Manifest(
+        **{
+            "source": {"kind": "image-folder"},
+            "autoencoder": {"kind": "kl"},
+            "image": (3, 16, 16),
+            "latent": latents.shape[3:],
+            "content": "moments" if latents.shape[2] == 2 else "sample",
+            "flip": latents.shape[1] == 2,
+            "dtype": str(latents.dtype),
+            "batch_size": 4,
+            "block": 4,
+            "class_names": ["a", "b", "c"],
+            "splits": {"train": entry},
+            **facts,
+        }
+    )
+    store = StoreWriter(folder, plan, {"train": labels})
+    for block in store.blocks():
+        with block.claim() as mine:
+            assert mine
+            block.append(latents[block.rows.start : block.rows.stop], [])
+            block.seal()
+    store.finish()
+    return folder
