@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from dit_toolkit.progress import log
 
 CLASSES = "classes.json"
 META = "meta.bin"
+STATE = "state"
+"""What is known of a command that is not finished."""
 
 
 def prepare(folder: Path, out: Path) -> None:
@@ -34,14 +37,13 @@ def prepare(folder: Path, out: Path) -> None:
     published = archives.PUBLISHED
     paths = {part: archives.find(folder, archive) for part, archive in published.items()}
     partial = out.with_name(f"{out.name}.partial")
-    partial.mkdir(parents=True, exist_ok=True)
+    (partial / STATE).mkdir(parents=True, exist_ok=True)
     with stop.listening():
-        _verify(paths, published, partial / "verified.json")
+        _verify(paths, published, partial / STATE / "verified.json")
         kit = read_devkit(paths["devkit"])
         extract_train(paths["train"], partial / "train", kit.classes)
         extract_val(paths["val"], partial / "val", kit.val)
     _write_kit(kit, partial)
-    (partial / "verified.json").unlink()
     _finish(partial, out)
 
 
@@ -104,12 +106,13 @@ def _write_kit(kit: Devkit, folder: Path) -> None:
     import torch
 
     names = {wnid: ", ".join(words) for wnid, words in sorted(kit.classes.items())}
-    write_atomically(folder / CLASSES, json.dumps(names, indent=1, ensure_ascii=False) + "\n")
+    (folder / CLASSES).write_text(json.dumps(names, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     torch.save((kit.classes, kit.val), folder / META)
 
 
 def _finish(partial: Path, out: Path) -> None:
     """Flush everything to the disk, a million files at once, and give the folder its name."""
+    shutil.rmtree(partial / STATE, ignore_errors=True)
     os.sync()
     partial.rename(out)
     os.sync()

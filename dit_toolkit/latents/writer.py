@@ -160,7 +160,8 @@ class StoreWriter:
             splits[split] = attrs.evolve(entry, blocks_sha256=digests[split], skipped=skipped[split])
         final = attrs.evolve(self.plan, splits=splits)
         with _storage(self.out):
-            write_manifest(self.folder / NAME, final)
+            write_manifest(self.state / NAME, final)
+            (self.state / NAME).replace(self.folder / NAME)
             self.folder.rename(self.out)
             fsync(self.out.parent)
         sweep(self.out)
