@@ -80,12 +80,14 @@ def register_autoencoders() -> list[type[Autoencoder]]:
 @hookimpl
 def register_datasets() -> list[type[Dataset]]:
     """Images of one's own, those that come with the package, latents made beforehand, and random numbers."""
+    from dit_toolkit.datasets.arrays import Arrays
     from dit_toolkit.datasets.fashion import Fashion
     from dit_toolkit.datasets.image_folder import ImageFolder
     from dit_toolkit.datasets.latents import Latents
     from dit_toolkit.datasets.synthetic import Synthetic
+    from dit_toolkit.datasets.torchvision import Torchvision
 
-    return [Fashion, ImageFolder, Latents, Synthetic]
+    return [Fashion, ImageFolder, Arrays, Torchvision, Latents, Synthetic]
 
 
 @hookimpl

@@ -51,6 +51,7 @@ def save_kl(folder, seed=0, **config):
             norm_num_groups=4,
             **{"scaling_factor": 0.5, "sample_size": 16, **config},
         )
+        model.decoder.conv_out.weight.data *= 0.3
     model.save_pretrained(folder)
     return folder
 
@@ -65,16 +66,15 @@ def save_recipe(folder, **changes):
     return path
 
 
-def write_store(folder, latents, labels=None, **facts):
-    """A store with one split, train, of latents (rows, versions, parts, C, h, w)."""
+def write_store(folder, latents, labels=None, splits=("train",), **facts):
+    """A store with the same latents (rows, versions, parts, C, h, w) in each of its splits."""
     from dit_toolkit.files import sha256
     from dit_toolkit.latents.manifest import Manifest, SplitEntry
     from dit_toolkit.latents.writer import StoreWriter
 
     labels = np.arange(len(latents)) % 3 if labels is None else labels
-    entry = SplitEntry(
-        file="train.safetensors", rows=len(latents), labels_sha256=sha256(labels.astype("<i8").tobytes())
-    )
+    digest = sha256(labels.astype("<i8").tobytes())
+    entries = {name: SplitEntry(file=f"{name}.safetensors", rows=len(latents), labels_sha256=digest) for name in splits}
     plan = Manifest(
         **{
             "source": {"kind": "image-folder"},
@@ -87,15 +87,58 @@ def write_store(folder, latents, labels=None, **facts):
             "batch_size": 4,
             "block": 4,
             "class_names": ["a", "b", "c"],
-            "splits": {"train": entry},
+            "splits": entries,
             **facts,
         }
     )
-    store = StoreWriter(folder, plan, {"train": labels})
+    store = StoreWriter(folder, plan, dict.fromkeys(splits, labels))
     for block in store.blocks():
         with block.claim() as mine:
             assert mine
             block.append(latents[block.rows.start : block.rows.stop], [])
             block.seal()
     store.finish()
+    return folder
+
+
+def save_tiny(folder, **config):
+    """A small AutoencoderTiny with random weights, 4 x smaller."""
+    import torch
+    from diffusers import AutoencoderTiny
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = AutoencoderTiny(
+            encoder_block_out_channels=(8, 8, 8),
+            decoder_block_out_channels=(8, 8, 8),
+            num_encoder_blocks=(1, 1, 1),
+            num_decoder_blocks=(1, 1, 1),
+            **config,
+        )
+    model.save_pretrained(folder)
+    return folder
+
+
+def save_dc(folder, **config):
+    """A small AutoencoderDC with random weights, 4 x smaller."""
+    import torch
+    from diffusers import AutoencoderDC
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = AutoencoderDC(
+            latent_channels=8,
+            attention_head_dim=8,
+            encoder_block_types="ResBlock",
+            decoder_block_types="ResBlock",
+            encoder_block_out_channels=(8, 8, 16),
+            decoder_block_out_channels=(8, 8, 16),
+            encoder_layers_per_block=(1, 1, 1),
+            decoder_layers_per_block=(1, 1, 1),
+            encoder_qkv_multiscales=((), (), ()),
+            decoder_qkv_multiscales=((), (), ()),
+            upsample_block_type="interpolate",
+            **config,
+        )
+    model.save_pretrained(folder)
     return folder

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -14,18 +12,16 @@ from attrs import field, frozen
 from attrs.validators import ge, le, lt, min_len
 
 from dit_toolkit.components import Dataset, Shape
-from dit_toolkit.datasets.pixels import mirror, normalise
+from dit_toolkit.datasets.pictures import Crop, PictureSplit
 from dit_toolkit.datasets.size import image_size_field, sides
 from dit_toolkit.datasets.split import held_out
 from dit_toolkit.errors import DataError, MissingDataError
 from dit_toolkit.files import some
 from dit_toolkit.progress import warn
-from dit_toolkit.transforms import centre_crop, is_image, random_crop, read_image, to_array
+from dit_toolkit.transforms import is_image, read_image
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from dit_toolkit.random import Generator
+    from PIL.Image import Image
 
 CLASSES = "classes.json"
 """Beside the folders: readable names of the classes by the names of their folders."""
@@ -44,7 +40,7 @@ class ImageFolder(Dataset):
     """1 makes the images grey."""
     num_classes: int = field(validator=[ge(1), le(10_000_000)])
     """Held against the folder when it is opened, so that a model can be used where its data are not."""
-    crop: Literal["centre", "random"] = "centre"
+    crop: Crop = "centre"
     """How training images are cropped: in the middle as ADM does, or anywhere."""
     flip: bool = False
     """Mirror every other training image, at random."""
@@ -109,51 +105,21 @@ class ImageFolder(Dataset):
             raise DataError(f"dataset.path: {folder} has classes that train lacks: {some(strange)}")
 
 
-class ImageFolderSplit:
-    """The files of a split, by class and name, and labels int64 (len,)."""
+class ImageFolderSplit(PictureSplit):
+    """The files of a split, by class and name."""
 
     def __init__(self, files: list[str], labels: np.ndarray, options: ImageFolder, *, augmented: bool) -> None:
-        self.files, self.labels, self.options, self.augmented = files, labels, options, augmented
+        crop: Crop = options.crop if augmented else "centre"
+        super().__init__(labels, options.shape, crop=crop, flip=options.flip and augmented)
+        self.files = files
 
-    def __len__(self) -> int:
-        return len(self.labels)
+    def name(self, index: int) -> str:
+        """Path of a file."""
+        return self.files[index]
 
-    def batch(self, indices: np.ndarray, generator: Generator | None = None) -> tuple[Tensor, Tensor]:
-        """Read x (N, C, H, W) float32 in [-1, 1] and y (N,) int64, on as many threads as torch has.
-
-        Raises:
-            DataError: a file cannot be read as an image; the message names it.
-        """
-        import torch
-
-        augmenting = generator if self.augmented else None
-        draws = np.full((len(indices), 3), np.nan)
-        if augmenting is not None and self.options.crop == "random":
-            draws = np.stack([augmenting.rand().cpu().numpy() for _ in range(3)], axis=1)  # (N, 3)
-        run = self._pool.map if self._pool else map
-        x = normalise(np.stack(list(run(self._read, indices.tolist(), draws.tolist()))))  # (N, C, H, W)
-        if augmenting is not None and self.options.flip:
-            x = mirror(x, augmenting)
-        return x, torch.from_numpy(self.labels[indices])
-
-    def _read(self, index: int, draws: list[float]) -> np.ndarray:
-        channels, height, width = self.options.shape
-        picture = read_image(self.files[index])
-        try:
-            if draws[0] == draws[0]:  # not NaN
-                picture = random_crop(picture, height, width, (draws[0], draws[1], draws[2]))
-            else:
-                picture = centre_crop(picture, height, width)
-        except ValueError as error:
-            raise DataError(f"{self.files[index]}: {error}") from None
-        return to_array(picture, channels)
-
-    @cached_property
-    def _pool(self) -> ThreadPoolExecutor | None:
-        import torch
-
-        threads = torch.get_num_threads()
-        return ThreadPoolExecutor(threads, thread_name_prefix="images") if threads > 1 else None
+    def picture(self, index: int) -> Image:
+        """Read a file."""
+        return read_image(self.files[index])
 
 
 def _folders(root: Path) -> list[str]:
