@@ -77,7 +77,7 @@ class Torchvision(Dataset):
 
         cls: Any = getattr(datasets, self.name, None)
         base: Any = datasets.VisionDataset
-        if not inspect.isclass(cls) or cls is base or base not in cls.__mro__:
+        if cls is base or base not in getattr(cls, "__mro__", ()):
             raise DataError(f"dataset.name: torchvision has no data set {self.name!r}")
         known = inspect.signature(cls).parameters
         arguments: dict[str, Any] = {"root": self.root}
