@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from dit_toolkit import launch
-from dit_toolkit.cli.options import NEW, load_with_options, plugin_options, procs_option, recipe_argument, set_option
-from dit_toolkit.cli.shell import Shell, emit
+from dit_toolkit.cli.options import (
+    NEW,
+    json_option,
+    load_with_options,
+    plugin_options,
+    procs_option,
+    recipe_argument,
+    refuse_existing,
+    set_option,
+)
+from dit_toolkit.cli.shell import Shell, emit, emit_json, table
+from dit_toolkit.errors import DataError
 
 if TYPE_CHECKING:
     from dit_toolkit.components import Dataset
@@ -112,6 +122,61 @@ def encode(
     encode(dataset, loaded.autoencoder, out, options)
     distributed.finish()
     emit(str(out))
+
+
+@click.command()
+@click.argument("store", type=FOLDER)
+def verify(store: Path) -> None:
+    """Compare every byte of the latent store STORE with its checksums."""
+    from dit_toolkit.latents.verify import verify
+
+    manifest = verify(store)
+    for name, entry in manifest.splits.items():
+        emit(f"{store / entry.file}: {entry.rows:,} rows of {name}, sound")
+
+
+@click.command()
+@click.argument("store", type=FOLDER)
+@click.option("--out", type=NEW, metavar="PNG", help="Picture to write: images beside what their latents decode to.")
+@click.option("--count", type=click.IntRange(1, 100), default=8, show_default=True, help="Images in the picture.")
+@json_option
+def inspect(store: Path, out: Path | None, count: int, as_json: bool) -> None:
+    """Print what the latent store STORE holds, and draw some of it.
+
+    The statistics are those of latents as a model sees them; their standard deviation should be about 1.
+    """
+    if out:
+        if out.suffix.lower() != ".png":
+            raise DataError(f"{out}: the name must end in .png")
+        refuse_existing(out)
+
+    from dit_toolkit.latents.inspect import describe, picture
+
+    found = describe(store)
+    if out:
+        picture(store, count).save(out)
+    emit_json(found) if as_json else emit(_text(found))
+
+
+def _text(found: dict[str, Any]) -> str:
+    image, latent = (" x ".join(map(str, found[key])) for key in ("image", "latent"))
+    mirrored = ", of mirrored images too" if found["flip"] else ""
+    facts = [
+        ["images", f"{image}, {found['classes']} classes, from {found['source'].get('path', found['source']['kind'])}"],
+        ["latents", f"{latent}, {found['content']} in {found['dtype']}{mirrored}"],
+        ["autoencoder", f"{found['autoencoder']['kind']} {found['autoencoder'].get('path', '')}".rstrip()],
+    ]
+    for name, split in found["splits"].items():
+        least, most, empty = (split["per_class"][key] for key in ("least", "most", "empty"))
+        facts.append([name, f"{split['latents']:,}, {least:,} to {most:,} of a class, {split['left_out']} left out"])
+        if empty:
+            facts.append(["", f"{empty} classes have none"])
+    rows = [
+        [f"{name} {number}", f"{channel['mean']:.3f}", f"{channel['std']:.3f}"]
+        for name, split in found["splits"].items()
+        for number, channel in enumerate(split["channels"])
+    ]
+    return "\n\n".join([table(facts), table([["channel", "mean", "std"], *rows], numbers=True)])
 
 
 def _folder_like(dataset: Dataset, images: Path) -> Dataset:

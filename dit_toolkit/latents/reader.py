@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -23,7 +22,7 @@ class LatentSplit:
         DataError: there is no such split, or its file is missing, cut off or not what the manifest says.
     """
 
-    def __init__(self, folder: Path, manifest: Manifest, split: Literal["train", "val"]) -> None:
+    def __init__(self, folder: Path, manifest: Manifest, split: str) -> None:
         if split not in manifest.splits:
             raise DataError(f"{folder}: has no split {split}; it has {', '.join(manifest.splits)}")
         entry = manifest.splits[split]
@@ -70,9 +69,12 @@ class LatentSplit:
         x = stored[:, 0].float()  # (N, C, h, w)
         if generator is not None and self.manifest.content == "moments":
             x = x + stored[:, 1].float() * generator.randn_like(x)
-        if not self.scaled:
-            x = (x - self.shift.to(x.device)) * self.scale.to(x.device)
-        return x, torch.from_numpy(self.labels[indices])
+        return self.scale_of(x), torch.from_numpy(self.labels[indices])
+
+    def scale_of(self, z: Tensor) -> Tensor:
+        """Scale stored latents (N, C, h, w) as a model sees them, float32."""
+        z = z.float()
+        return z if self.scaled else (z - self.shift.to(z.device)) * self.scale.to(z.device)
 
     def _read_labels(self, header: bytes, end: int, rows: int) -> np.ndarray:
         try:

@@ -2,11 +2,16 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
 import pytest
+from PIL import Image
 
+from dit_toolkit.autoencoders.kl import KL
+from dit_toolkit.datasets.image_folder import ImageFolder
+from dit_toolkit.encoding import Options, encode
 from tests.data import image_tree, save_kl, save_recipe
 
 
@@ -17,6 +22,18 @@ def root(tmp_path_factory):
     save_kl(root / "vae")
     save_recipe(root)
     return root
+
+
+@pytest.fixture(scope="module")
+def stored(root):
+    """A store whose latents are in blocks of more than one batch."""
+    encode(
+        ImageFolder(path=str(root / "images"), image_size=16, num_classes=3),
+        KL(path=str(root / "vae"), downsampling=2),
+        root / "stored",
+        Options(batch_size=5),
+    )
+    return root / "stored"
 
 
 def command(root, *words):
@@ -34,19 +51,19 @@ def contents(folder):
 
 def test_images_are_encoded_and_trained_on(root, invoke):
     recipe = root / "recipe.toml"
-    out = command(root, "encode", recipe, "--images", "images", "--out", root / "latents", "--flip")
-    assert out == f"{root / 'latents'}\n"
-    command(root, "run", recipe, "--out", root / "run")
+    result = invoke("encode", recipe, "--images", root / "images", "--out", root / "latents", "--flip")
+    assert (result.exit_code, result.stdout) == (0, f"{root / 'latents'}\n"), result.output
+    assert invoke("run", recipe, "--out", root / "run").exit_code == 0
     first, last = [json.loads(line) for line in (root / "run/metrics.jsonl").read_text().splitlines()]
     assert 0.5 < first["loss"] < 2
     assert last["step"] == 2
     assert (root / "run/samples/step-00000002/samples.npz").exists()
 
 
-def test_two_processes_write_the_same_bytes(root):
-    words = ["encode", root / "recipe.toml", "--images", "images", "--batch-size", "5"]
-    for procs in (1, 2):
-        command(root, *words, "--out", root / f"by-{procs}", "--procs", procs)
+def test_two_processes_write_the_same_bytes(root, invoke):
+    words = ["encode", root / "recipe.toml", "--images", root / "images", "--batch-size", "5"]
+    assert invoke(*words, "--out", root / "by-1", "--procs", 1).exit_code == 0
+    command(root, *words, "--out", root / "by-2", "--procs", 2)
     assert contents(root / "by-1") == contents(root / "by-2")
 
 
@@ -98,6 +115,71 @@ def test_a_missing_autoencoder_is_an_error_and_never_random_weights(root, invoke
     assert "autoencoder.path" in result.stderr
     assert not (tmp_path / "out").exists()
     assert "holds latents already; give the images with --images DIR" in invoke(*words[:2], *words[4:]).stderr
+
+
+def test_a_store_is_verified(stored, invoke):
+    result = invoke("verify", stored)
+    assert result.exit_code == 0, result.output
+    assert result.stdout.splitlines() == [
+        f"{stored / 'train.safetensors'}: 18 rows of train, sound",
+        f"{stored / 'val.safetensors'}: 6 rows of val, sound",
+    ]
+
+
+@pytest.mark.parametrize("offset", [-1, -3000, -9000])
+def test_a_flipped_bit_is_found(stored, invoke, tmp_path, offset):
+    copy = tmp_path / "copy"
+    shutil.copytree(stored, copy)
+    data = bytearray((copy / "train.safetensors").read_bytes())
+    data[offset] ^= 1
+    (copy / "train.safetensors").write_bytes(data)
+    result = invoke("verify", copy)
+    assert result.exit_code == 2
+    assert "train.safetensors: rows 0 to 17 have changed since they were written" in result.stderr
+    (copy / "val.safetensors").unlink()
+    assert "val.safetensors: cannot be read" in invoke("verify", copy).stderr
+
+
+def test_a_manifest_without_its_checksums_is_no_proof(stored, invoke, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(stored, copy)
+    table = json.loads((copy / "manifest.json").read_text())
+    table["splits"]["train"]["blocks_sha256"] = []
+    (copy / "manifest.json").write_text(json.dumps(table))
+    assert "the manifest has 0 checksums for 1 blocks" in invoke("verify", copy).stderr
+
+
+def test_what_a_store_holds(stored, invoke, tmp_path):
+    result = invoke("inspect", stored, "--json", "--out", tmp_path / "x.png", "--count", 5)
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert found["splits"]["train"]["latents"] == 18
+    assert found["splits"]["val"]["per_class"] == {"least": 2, "most": 2, "empty": 0}
+    assert len(found["splits"]["train"]["channels"]) == 4
+    with Image.open(tmp_path / "x.png") as picture:
+        assert picture.height > 5 * 90
+    text = invoke("inspect", stored).stdout
+    assert "3 x 16 x 16, 3 classes" in text
+    assert "18, 6 to 6 of a class, 0 left out" in text
+    assert "exists already" in invoke("inspect", stored, "--out", tmp_path / "x.png").stderr
+
+
+def test_a_picture_without_the_images_or_the_autoencoder(stored, invoke, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(stored, copy)
+    manifest = copy / "manifest.json"
+    table = json.loads(manifest.read_text())
+    table["source"]["path"] = str(tmp_path / "gone")
+    manifest.write_text(json.dumps(table))
+    result = invoke("inspect", copy, "--out", tmp_path / "x.png")
+    assert result.exit_code == 0, result.output
+    assert "warning: the images cannot be shown: dataset.path: there is no folder" in result.stderr
+    table["autoencoder"]["path"] = str(tmp_path / "gone")
+    manifest.write_text(json.dumps(table))
+    result = invoke("inspect", copy, "--out", tmp_path / "y.png")
+    assert result.exit_code == 2
+    assert "autoencoder.path" in result.stderr
+    assert not (tmp_path / "y.png").exists()
 
 
 def test_prepare_needs_a_source(invoke, tmp_path):
