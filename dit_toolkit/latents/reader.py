@@ -44,7 +44,7 @@ class LatentSplit:
         self.shift, self.scale = (
             torch.tensor(numbers).reshape(-1, 1, 1) for numbers in (manifest.shift, manifest.scale)
         )
-        self.scaled = not self.shift.any() and bool((self.scale == 1).all())
+        self.shifted, self.unscaled = bool(self.shift.any()), bool((self.scale != 1).any())
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -74,7 +74,9 @@ class LatentSplit:
     def scale_of(self, z: Tensor) -> Tensor:
         """Scale stored latents (N, C, h, w) as a model sees them, float32."""
         z = z.float()
-        return z if self.scaled else (z - self.shift.to(z.device)) * self.scale.to(z.device)
+        if self.shifted:
+            z = z - self.shift.to(z.device)
+        return z * self.scale.to(z.device) if self.unscaled else z
 
     def _read_labels(self, header: bytes, end: int, rows: int) -> np.ndarray:
         try:

@@ -57,6 +57,8 @@ def test_images_are_encoded_and_trained_on(root, invoke):
     first, last = [json.loads(line) for line in (root / "run/metrics.jsonl").read_text().splitlines()]
     assert 0.5 < first["loss"] < 2
     assert last["step"] == 2
+    for folder in (root / "run", root / "run/checkpoints/step-00000002"):
+        assert json.loads((folder / "classes.json").read_text()) == ["a", "b", "c"]
     assert (root / "run/samples/step-00000002/samples.npz").exists()
 
 
@@ -74,6 +76,7 @@ def test_two_processes_write_the_same_bytes(root, invoke):
         ("dataset.channels=3", ""),
         ("autoencoder.path={root}/other", "its latents were made by another autoencoder than the recipe's 'kl'"),
         ("autoencoder.path={root}/scaled", "its latents were made by another autoencoder than the recipe's 'kl'"),
+        ('autoencoder={{kind="identity"}}', "its latents were made by another autoencoder than the recipe's 'identity'"),
         ("dataset.path={root}/nowhere", "there are no latents in"),
     ],
 )
