@@ -58,7 +58,7 @@ def run(recipe: Recipe, *, name: str, out: Path | None = None, stages: Sequence[
         files = {
             "recipe.toml": dumps(recipe),
             "provenance.json": json.dumps(provenance(recipe), indent=1),
-            "classes.json": json.dumps(list(recipe.dataset.class_names), indent=1, ensure_ascii=False),
+            "classes.json": json.dumps(list(recipe.dataset.class_names), indent=1),
         }
         split_batch(recipe.train, distributed.size())
         if distributed.rank() == 0:

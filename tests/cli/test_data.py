@@ -76,7 +76,10 @@ def test_two_processes_write_the_same_bytes(root, invoke):
         ("dataset.channels=3", ""),
         ("autoencoder.path={root}/other", "its latents were made by another autoencoder than the recipe's 'kl'"),
         ("autoencoder.path={root}/scaled", "its latents were made by another autoencoder than the recipe's 'kl'"),
-        ('autoencoder={{kind="identity"}}', "its latents were made by another autoencoder than the recipe's 'identity'"),
+        (
+            'autoencoder={{kind="identity"}}',
+            "its latents were made by another autoencoder than the recipe's 'identity'",
+        ),
         ("dataset.path={root}/nowhere", "there are no latents in"),
     ],
 )
