@@ -33,5 +33,10 @@ def cli(ctx: click.Context) -> None:
         emit(ctx.get_help())
 
 
-for command in (run, check, flops, show, encode, prepare, verify, inspect, sample, evaluate, compare, grid, import_, export, plugins, schema):
+for command in (
+    *(run, check, flops, show),
+    *(prepare, encode, verify, inspect),
+    *(sample, evaluate, compare, grid, import_, export),
+    *(plugins, schema),
+):
     cli.add_command(command)
