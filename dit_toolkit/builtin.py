@@ -68,21 +68,26 @@ def register_samplers() -> list[type[Sampler]]:
 
 @hookimpl
 def register_autoencoders() -> list[type[Autoencoder]]:
-    """None at all, for pixels, and that of latent diffusion."""
+    """None at all, for pixels, and those of diffusers."""
+    from dit_toolkit.autoencoders.dc import DC
     from dit_toolkit.autoencoders.identity import Identity
     from dit_toolkit.autoencoders.kl import KL
+    from dit_toolkit.autoencoders.tiny import Tiny
 
-    return [Identity, KL]
+    return [Identity, KL, Tiny, DC]
 
 
 @hookimpl
 def register_datasets() -> list[type[Dataset]]:
-    """The Fashion-MNIST test images that come with the package, latents made beforehand, and random numbers."""
+    """Images of one's own, those that come with the package, latents made beforehand, and random numbers."""
+    from dit_toolkit.datasets.arrays import Arrays
     from dit_toolkit.datasets.fashion import Fashion
+    from dit_toolkit.datasets.image_folder import ImageFolder
     from dit_toolkit.datasets.latents import Latents
     from dit_toolkit.datasets.synthetic import Synthetic
+    from dit_toolkit.datasets.torchvision import Torchvision
 
-    return [Fashion, Latents, Synthetic]
+    return [Fashion, ImageFolder, Arrays, Torchvision, Latents, Synthetic]
 
 
 @hookimpl

@@ -12,7 +12,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
 from dit_toolkit.engine import Engine
 from dit_toolkit.errors import DataError
@@ -189,8 +189,25 @@ class Codec(Protocol):
         ...
 
 
+@runtime_checkable
+class PosteriorCodec(Codec, Protocol):
+    """A codec whose latents are drawn from a normal distribution; stores keep it, to draw anew at each reading."""
+
+    shift: Tensor
+    scale: Tensor
+    """Each for all channels (1, 1, 1) or one by one (C, 1, 1): `encode` gives (z - shift) * scale of a drawn z."""
+
+    def moments(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of z, each (N, C, h, w) float32, for images (N, C, H, W) in [-1, 1]."""
+        ...
+
+
 class Autoencoder(Component):
     """The frozen map between images and the space in which diffusion happens."""
+
+    def fingerprint(self) -> str | None:
+        """Hash of what decides its latents, so that those of another are refused; None where it is not known here."""
+        return None
 
     @abstractmethod
     def latent_shape(self, image: Shape) -> Shape:
@@ -219,6 +236,11 @@ class Dataset(Component):
 
     latents: bool = False
     """Whether items are latents, which `open_latents` reads; a property where the options decide."""
+
+    @property
+    def encoded_by(self) -> str | None:
+        """Fingerprint of the autoencoder that made the latents; None where there are none or it is not known."""
+        return None
 
     @property
     @abstractmethod

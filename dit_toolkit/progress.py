@@ -46,15 +46,18 @@ class Progress(Protocol):
 
 
 @contextmanager
-def progress(description: str, total: int, *, done: int = 0) -> Iterator[Progress]:
-    """Show how far a loop of `total` items is, and how long the rest takes; `done` items were done before."""
+def progress(description: str, total: int, *, done: int = 0, interval: float = INTERVAL) -> Iterator[Progress]:
+    """Show how far a loop of `total` items is, and how long the rest takes; `done` items were done before.
+
+    Plain lines come at least `interval` seconds apart.
+    """
     if not is_main():
         yield _Silent()
     elif sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
         with _bar(description, total, done) as bar:
             yield bar
     else:
-        lines = _Lines(description, total, done)
+        lines = _Lines(description, total, done, interval)
         try:
             yield lines
         finally:
@@ -93,10 +96,11 @@ class _Silent:
 
 
 class _Lines:
-    def __init__(self, description: str, total: int, done: int) -> None:
+    def __init__(self, description: str, total: int, done: int, interval: float) -> None:
+        self.interval = interval
         self.description, self.total, self.start, self.done = description, total, done, done
         self.began = time.monotonic()
-        self.written_at, self.written = self.began - INTERVAL, done
+        self.written_at, self.written = self.began - interval, done
         self.fields: dict[str, object] = {}
 
     def show(self, **fields: object) -> None:
@@ -104,7 +108,7 @@ class _Lines:
 
     def advance(self, n: int = 1) -> None:
         self.done += n
-        if time.monotonic() - self.written_at >= INTERVAL:
+        if time.monotonic() - self.written_at >= self.interval:
             self._write()
 
     def finish(self) -> None:

@@ -55,7 +55,11 @@ def run(recipe: Recipe, *, name: str, out: Path | None = None, stages: Sequence[
         recipe.dataset.check()
     with stop.listening():
         folder = Path(distributed.broadcast(str(_folder(name, out, fresh) if distributed.rank() == 0 else "")))
-        files = {"recipe.toml": dumps(recipe), "provenance.json": json.dumps(provenance(recipe), indent=1)}
+        files = {
+            "recipe.toml": dumps(recipe),
+            "provenance.json": json.dumps(provenance(recipe), indent=1),
+            "classes.json": json.dumps(list(recipe.dataset.class_names), indent=1),
+        }
         split_batch(recipe.train, distributed.size())
         if distributed.rank() == 0:
             _claim(folder, recipe, files)

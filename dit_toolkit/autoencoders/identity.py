@@ -24,6 +24,10 @@ class Identity(Autoencoder):
         """Return the shape of the image."""
         return image
 
+    def fingerprint(self) -> str:
+        """Return the kind: there are no weights."""
+        return self.kind
+
     def load(self, device: str = "cpu") -> IdentityCodec:  # noqa: ARG002 - nothing to place on a device
         """Return a codec without weights."""
         return IdentityCodec()

@@ -9,6 +9,7 @@ import click
 
 from dit_toolkit import __version__, launch
 from dit_toolkit.cli.compare import compare
+from dit_toolkit.cli.data import encode, inspect, prepare, verify
 from dit_toolkit.cli.exchange import export, import_
 from dit_toolkit.cli.flops import flops
 from dit_toolkit.cli.plugins import plugins
@@ -32,5 +33,10 @@ def cli(ctx: click.Context) -> None:
         emit(ctx.get_help())
 
 
-for command in (run, check, flops, show, sample, evaluate, compare, grid, import_, export, plugins, schema):
+for command in (
+    *(run, check, flops, show),
+    *(prepare, encode, verify, inspect),
+    *(sample, evaluate, compare, grid, import_, export),
+    *(plugins, schema),
+):
     cli.add_command(command)

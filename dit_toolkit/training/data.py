@@ -8,6 +8,8 @@ from typing import Literal
 from torch import Tensor
 
 from dit_toolkit.components import Split
+from dit_toolkit.errors import DataError
+from dit_toolkit.progress import warn
 from dit_toolkit.random import Generator
 from dit_toolkit.recipe.schema import Recipe
 from dit_toolkit.recipe.sizes import sizes
@@ -22,5 +24,23 @@ def open_data(recipe: Recipe, split: Literal["train", "val"], device: str) -> tu
         DataError: data or autoencoder are not there, or are others than the recipe says.
     """
     if recipe.dataset.latents:
+        _refuse_other_autoencoder(recipe)
         return recipe.dataset.open_latents(split, sizes(recipe).latent), lambda x, _: x
     return recipe.dataset.open(split), recipe.autoencoder.load(device).encode
+
+
+def _refuse_other_autoencoder(recipe: Recipe) -> None:
+    """Refuse latents of another autoencoder than the recipe's, where both are known."""
+    made, here = recipe.dataset.encoded_by, recipe.autoencoder.fingerprint()
+    if made is None or made == here:
+        return
+    if here is not None:
+        raise DataError(
+            f"dataset: its latents were made by another autoencoder than the recipe's {recipe.autoencoder.kind!r}: "
+            f"weights and scaling have the fingerprint {made[:16]}..., those of [autoencoder] {here[:16]}...; "
+            "encode the images anew or change [autoencoder]"
+        )
+    warn(
+        f"autoencoder: {recipe.autoencoder.kind!r} is not on this machine, so that it is not known whether it made the "
+        "latents; sampling needs it"
+    )

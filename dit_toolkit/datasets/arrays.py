@@ -1,0 +1,117 @@
+"""Images and labels in one .npz file."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from attrs import field, frozen
+from attrs.validators import ge, le, lt, min_len
+
+from dit_toolkit.components import Dataset, Shape
+from dit_toolkit.datasets.pictures import PictureSplit
+from dit_toolkit.datasets.size import image_size_field, sides
+from dit_toolkit.datasets.split import held_out
+from dit_toolkit.errors import DataError, MissingDataError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+@frozen(kw_only=True)
+class Arrays(Dataset):
+    """An .npz file with `images` uint8 (N, H, W), (N, H, W, 1) or (N, H, W, 3), and `labels`, whole numbers (N,)."""
+
+    kind = "arrays"
+    path: str = field(validator=min_len(1))
+    """The .npz file."""
+    image_size: int | tuple[int, int] = image_size_field(32)
+    """Pixels of a side, or [height, width], to which images of another size are resized and cropped."""
+    channels: Literal[1, 3] = 3
+    """1 makes the images grey."""
+    num_classes: int = field(validator=[ge(1), le(10_000_000)])
+    flip: bool = False
+    """Mirror every other training image, at random."""
+    val_fraction: float = field(default=0.05, validator=[ge(0), lt(1)])
+    """Share of every class that is held out."""
+
+    @property
+    def shape(self) -> Shape:
+        """(channels, height, width)."""
+        return self.channels, *sides(self.image_size)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The numbers of the classes."""
+        return tuple(map(str, range(self.num_classes)))
+
+    def check(self) -> None:
+        """Refuse a file that is not there."""
+        if not Path(self.path).is_file():
+            raise MissingDataError(f"dataset.path: there is no file {self.path}")
+
+    def open(self, split: Literal["train", "val"]) -> ArraysSplit:
+        """Read the file whole; DataError where it is damaged or its arrays do not fit each other."""
+        self.check()
+        images, labels = _read(self.path, self.num_classes)
+        mask = held_out(labels, self.val_fraction)
+        chosen = mask if split == "val" else ~mask
+        if not chosen.any():
+            raise DataError(f"dataset.path: the {split} split of {self.path} is empty")
+        return ArraysSplit(images[chosen], labels[chosen], self.path, self.shape, flip=self.flip and split == "train")
+
+
+class ArraysSplit(PictureSplit):
+    """Images uint8 (len, H, W) or (len, H, W, 3) in memory."""
+
+    def __init__(self, images: np.ndarray, labels: np.ndarray, path: str, shape: Shape, *, flip: bool) -> None:
+        super().__init__(labels, shape, flip=flip)
+        self.images, self.path = images, path
+
+    def name(self, index: int) -> str:
+        """The file, and the place in the split."""
+        return f"{self.path}: image {index}"
+
+    def picture(self, index: int) -> Image:
+        """Make a picture of an array."""
+        from PIL import Image
+
+        return Image.fromarray(self.images[index]).convert("RGB")
+
+
+def _read(path: str, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Read images uint8 (N, H, W) or (N, H, W, 3) and labels int64 (N,), without ever unpickling."""
+    try:
+        with Path(path).open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+            missing = {"images", "labels"} - set(file.files)
+            if missing:
+                raise DataError(f"{path}: holds no array {' and no '.join(sorted(missing))}; it has {file.files}")
+            images: Any = file["images"]
+            labels: Any = file["labels"]
+    except (
+        OSError,
+        ValueError,
+        EOFError,
+        zipfile.BadZipFile,
+        zlib.error,
+        NotImplementedError,
+        TypeError,
+        AttributeError,
+    ) as error:
+        raise DataError(f"{path}: cannot be read as an .npz file of arrays ({error})") from None
+    if images.ndim == 4 and images.shape[3] == 1:
+        images = images[..., 0]
+    if images.dtype != np.uint8 or not (images.ndim == 3 or (images.ndim == 4 and images.shape[3] == 3)):
+        raise DataError(
+            f"{path}: images are {images.dtype} {images.shape}; expected uint8 (N, H, W), with 1 or 3 channels"
+        )
+    if labels.shape != (len(images),) or labels.dtype.kind not in "iu" or 0 in images.shape:
+        raise DataError(f"{path}: labels are {labels.dtype} {labels.shape} for images {images.shape}")
+    if int(labels.min()) < 0 or int(labels.max()) >= num_classes:
+        raise DataError(
+            f"{path}: labels go from {labels.min()} to {labels.max()}, but there are classes 0 to {num_classes - 1}"
+        )
+    return images, labels.astype(np.int64)

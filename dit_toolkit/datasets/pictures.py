@@ -1,0 +1,76 @@
+"""A split of pictures of any size, cropped and augmented as they are read."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from dit_toolkit.components import Shape
+from dit_toolkit.errors import DataError
+from dit_toolkit.transforms import centre_crop, random_crop, to_array
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from torch import Tensor
+
+    from dit_toolkit.random import Generator
+
+Crop = Literal["centre", "random"]
+
+
+class PictureSplit(ABC):
+    """Pictures by index, and labels int64 (len,); with a generator they may be cropped anywhere, and mirrored."""
+
+    def __init__(self, labels: np.ndarray, shape: Shape, *, crop: Crop = "centre", flip: bool = False) -> None:
+        self.labels, self.shape, self.crop, self.flip = labels, shape, crop, flip
+
+    @abstractmethod
+    def name(self, index: int) -> str:
+        """Name a picture in errors."""
+
+    @abstractmethod
+    def picture(self, index: int) -> Image:
+        """Read a picture as RGB; DataError where it cannot be read."""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batch(self, indices: np.ndarray, generator: Generator | None = None) -> tuple[Tensor, Tensor]:
+        """Read x (N, C, H, W) float32 in [-1, 1] and y (N,) int64, on as many threads as torch has.
+
+        Raises:
+            DataError: a picture cannot be read or cropped; the message names it.
+        """
+        import torch
+
+        draws: list[list[float] | None] = [None] * len(indices)
+        if generator is not None and self.crop == "random":
+            draws = np.stack([generator.rand().cpu().numpy() for _ in range(3)], axis=1).tolist()  # (N, 3)
+        run = self._pool.map if self._pool else map
+        pixels = np.stack(list(run(self._read, indices.tolist(), draws)))  # (N, C, H, W)
+        x = torch.from_numpy(pixels).float().div_(127.5).sub_(1)  # (N, C, H, W)
+        if generator is not None and self.flip:
+            mirrored = (generator.rand() < 0.5).to(x.device)[:, None, None, None]  # (N, 1, 1, 1)
+            x = torch.where(mirrored, x.flip(-1), x)
+        return x, torch.from_numpy(self.labels[indices])
+
+    def _read(self, index: int, draws: list[float] | None) -> np.ndarray:
+        channels, height, width = self.shape
+        picture = self.picture(index)
+        try:
+            if draws is None:
+                return to_array(centre_crop(picture, height, width), channels)
+            return to_array(random_crop(picture, height, width, (draws[0], draws[1], draws[2])), channels)
+        except ValueError as error:
+            raise DataError(f"{self.name(index)}: {error}") from None
+
+    @cached_property
+    def _pool(self) -> ThreadPoolExecutor | None:
+        import torch
+
+        threads = torch.get_num_threads()
+        return ThreadPoolExecutor(threads, thread_name_prefix="images") if threads > 1 else None

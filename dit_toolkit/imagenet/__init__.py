@@ -1,0 +1,1 @@
+"""ImageNet (ILSVRC 2012) from its three official archives."""

@@ -1,0 +1,46 @@
+"""Components that need files, made once in a folder that goes when the tests end."""
+
+import atexit
+import shutil
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from dit_toolkit.autoencoders.dc import DC
+from dit_toolkit.autoencoders.kl import KL
+from dit_toolkit.autoencoders.tiny import Tiny
+from dit_toolkit.datasets.arrays import Arrays
+from dit_toolkit.datasets.image_folder import ImageFolder
+from dit_toolkit.datasets.latents import Latents
+from dit_toolkit.datasets.torchvision import Torchvision
+from tests.data import image_tree, save_dc, save_kl, save_tiny, write_store
+
+ROOT = Path(tempfile.mkdtemp(prefix="dit-toolkit-contract-"))
+atexit.register(shutil.rmtree, ROOT, ignore_errors=True)
+
+image_tree(ROOT / "images")
+IMAGES = str(ROOT / "images")
+MOMENTS = np.abs(np.random.default_rng(0).normal(size=(9, 2, 2, 4, 4, 4))).astype(np.float16)
+write_store(ROOT / "latents", MOMENTS, splits=("train", "val"), image=(3, 32, 32), scale=[0.18215])
+write_store(ROOT / "samples", MOMENTS[:, :1, :1].astype(np.float32), splits=("train", "val"), image=(3, 32, 32))
+np.savez(
+    ROOT / "x.npz", images=np.random.default_rng(0).integers(0, 256, (30, 8, 8), np.uint8), labels=np.arange(30) % 3
+)
+
+DATASETS = [
+    ImageFolder(path=IMAGES, image_size=16, num_classes=3),
+    ImageFolder(path=IMAGES, image_size=(16, 24), channels=1, num_classes=3, crop="random", flip=True),
+    ImageFolder(path=f"{IMAGES}/train", image_size=16, num_classes=3, val_fraction=0.3),
+    Arrays(path=str(ROOT / "x.npz"), image_size=8, num_classes=3, val_fraction=0.2),
+    Arrays(path=str(ROOT / "x.npz"), image_size=(8, 12), channels=1, num_classes=3, flip=True, val_fraction=0.2),
+    Torchvision(name="ImageFolder", root=f"{IMAGES}/train", image_size=16, num_classes=3, flip=True, val_fraction=0.3),
+    Latents(path=str(ROOT / "latents"), image_size=32, num_classes=3),
+    Latents(path=str(ROOT / "samples"), image_size=32, num_classes=3),
+]
+PRETRAINED = [
+    KL(path=str(save_kl(ROOT / "kl")), downsampling=2),
+    Tiny(path=str(save_tiny(ROOT / "tiny")), downsampling=4),
+    DC(path=str(save_dc(ROOT / "dc")), downsampling=4, latent_channels=8),
+]
+"""With random weights, which decode to anything."""
