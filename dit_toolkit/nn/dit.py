@@ -9,8 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dit_toolkit.components import Block, Patchifier
+from dit_toolkit.nn.deferred import Deferred
 from dit_toolkit.nn.embed import TimeEmbed, sincos_positions
-from dit_toolkit.nn.layers import init_linear, modulate, zero_
+from dit_toolkit.nn.layers import LayerNorm, init_linear, modulate, zero_
+from dit_toolkit.nn.patch import LinearHead
 
 
 class DiT(nn.Module):
@@ -82,17 +84,17 @@ class DiT(nn.Module):
             x = torch.cat([self.prefix(time, label), x], dim=1)  # (N, extra + T, D)
         for block in self.blocks:
             x = block(x, time, label)  # (N, extra + T, D)
-        x = self.final(x[:, self.extra_tokens :], time, label)  # (N, T, D)
-        x = self.head(x, self.grid)  # (N, C_out, H, W)
+        last = self.final(x[:, self.extra_tokens :], time, label)  # (N, T, D)
+        x = self.head(last if isinstance(self.head, LinearHead) else last.value(), self.grid)  # (N, C_out, H, W)
         return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 class FinalLayer(nn.Module):
-    """The last LayerNorm: modulated by time + class where the blocks are adaptive, plain elsewhere."""
+    """The last LayerNorm, deferred: modulated by time + class where the blocks are adaptive, plain elsewhere."""
 
     def __init__(self, hidden_size: int, *, adaptive: bool) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(hidden_size, eps=1e-6, elementwise_affine=not adaptive)
+        self.norm = LayerNorm(hidden_size, affine=not adaptive)
         self.modulation = nn.Linear(hidden_size, 2 * hidden_size) if adaptive else None
 
     def reset(self) -> None:
@@ -100,13 +102,13 @@ class FinalLayer(nn.Module):
         if self.modulation is not None:
             zero_(self.modulation)
 
-    def forward(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor, y: Tensor) -> Deferred:
         """Normalise x (N, T, D)."""
-        x = self.norm(x)  # (N, T, D)
+        normalised = self.norm(x)  # (N, T, D)
         if self.modulation is None:
-            return x
+            return normalised
         shift, scale = self.modulation(F.silu(t + y)).chunk(2, dim=1)  # (N, D), (N, D)
-        return modulate(x, shift, scale)  # (N, T, D)
+        return modulate(normalised, shift, scale)  # (N, T, D)
 
 
 def count_parameters(model: nn.Module) -> int:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from dit_toolkit.nn.layers import zero_
+from dit_toolkit.nn.deferred import Deferred
+from dit_toolkit.nn.layers import Linear, zero_
 
 
 class ConvEmbed(nn.Module):
@@ -47,18 +48,19 @@ class LinearHead(nn.Module):
     def __init__(self, hidden_size: int, out_channels: int, patch: tuple[int, int]) -> None:
         super().__init__()
         self.patch, self.out_channels = patch, out_channels
-        self.linear = nn.Linear(hidden_size, patch[0] * patch[1] * out_channels)
+        self.linear = Linear(hidden_size, patch[0] * patch[1] * out_channels)
 
     def reset(self) -> None:
         """All zero: the untrained model returns exactly 0."""
         zero_(self.linear)
 
-    def forward(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
+    def forward(self, x: Tensor | Deferred, grid: tuple[int, int]) -> Tensor:
         """Map x (N, T, D) on a grid of (rows, columns) to (N, C_out, H, W)."""
         (rows, columns), (height, width) = grid, self.patch
-        x = self.linear(x).view(-1, rows, columns, height, width, self.out_channels)  # (N, rows, columns, p, p, C)
-        x = x.permute(0, 5, 1, 3, 2, 4)  # (N, C, rows, p, columns, p)
-        return x.reshape(-1, self.out_channels, rows * height, columns * width)  # (N, C, H, W)
+        pixels: Tensor = self.linear(x)  # (N, T, p p C)
+        pixels = pixels.view(-1, rows, columns, height, width, self.out_channels)  # (N, rows, columns, p, p, C)
+        pixels = pixels.permute(0, 5, 1, 3, 2, 4)  # (N, C, rows, p, columns, p)
+        return pixels.reshape(-1, self.out_channels, rows * height, columns * width)  # (N, C, H, W)
 
 
 class ConvTransposeHead(nn.Module):

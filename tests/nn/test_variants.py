@@ -117,7 +117,7 @@ def test_permuting_classes_permutes_outputs(kind):
 def test_extra_tokens_never_reach_the_image(kind):
     model = trained_looking(make(kind))
     seen = []
-    model.head.register_forward_pre_hook(lambda _, given: seen.append(given[0].shape))
+    model.head.register_forward_pre_hook(lambda _, given: seen.append(given[0].value().shape))
     model(*inputs())
     assert seen == [(3, 8, 32)]
 
