@@ -50,9 +50,9 @@ def run(recipe: Recipe, *, name: str, out: Path | None = None, stages: Sequence[
     """
     began = time.perf_counter()
     distributed.initialise()
-    stages = stages or _possible(recipe)
-    if "train" in stages:
+    if "train" in stages or not stages:
         recipe.dataset.check()
+    stages = stages or _possible(recipe)
     with stop.listening():
         folder = Path(distributed.broadcast(str(_folder(name, out, fresh) if distributed.rank() == 0 else "")))
         files = {

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import logging
+import warnings
 from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -12,6 +16,7 @@ from attrs.validators import ge, le, min_len
 
 from dit_toolkit.components import Autoencoder, Shape
 from dit_toolkit.errors import DataError
+from dit_toolkit.progress import log
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -108,15 +113,7 @@ class Pretrained(Autoencoder):
         if not folder.exists() and (path.count("/") != 1 or path.startswith((".", "/"))):
             raise DataError(f"autoencoder.path: {path} is not there (nor a name on the hub, such as owner/name)")
         try:
-            config = cls.load_config(str(folder), local_files_only=not ask_hub)
-            found = config.get("_class_name", self.diffusers_class)
-            model, faults = cls.from_pretrained(
-                str(folder),
-                use_safetensors=True,
-                low_cpu_mem_usage=False,
-                output_loading_info=True,
-                local_files_only=not ask_hub,
-            )
+            found, model, faults = _load(cls, folder, ask_hub=ask_hub and not folder.exists())
         except Exception as error:
             if folder.exists():
                 raise DataError(
@@ -133,6 +130,41 @@ class Pretrained(Autoencoder):
             named = f"weights that do not fit: {', '.join(wrong[:5])}" if wrong else f"a config of {found}"
             raise DataError(f"autoencoder.path: {path} is no diffusers {self.diffusers_class}: {named}")
         return model
+
+
+def _load(cls: Any, folder: Path, *, ask_hub: bool) -> tuple[str, Any, dict[str, list[Any]]]:
+    """Load from a folder, from what the hub gave before, or else from the hub: the config's class, model and faults."""
+    for local in (True, False) if ask_hub else (True,):
+        if not local:
+            log(f"asking the hub for {folder}")
+        try:
+            with _quiet_hub():
+                config = cls.load_config(str(folder), local_files_only=local)
+                model, faults = cls.from_pretrained(
+                    str(folder),
+                    use_safetensors=True,
+                    low_cpu_mem_usage=False,
+                    output_loading_info=True,
+                    local_files_only=local,
+                )
+            return config.get("_class_name", cls.__name__), model, faults
+        except Exception as error:
+            fault = error
+    raise fault
+
+
+@contextmanager
+def _quiet_hub() -> Iterator[None]:
+    """Keep the hub's client from telling of each try; what it ends in is told by us."""
+    logger = logging.getLogger("huggingface_hub")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 class PretrainedCodec:

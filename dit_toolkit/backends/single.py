@@ -72,10 +72,14 @@ class SingleEngine(Engine):
         import torch
 
         low = self.masters is not self.params
-        for param, master in zip(self.params, self.masters, strict=True):
-            if low:
+        for param, master in zip(self.params, self.masters, strict=True) if low else ():
+            if param.grad is None or master.grad is None:
                 master.grad = None if param.grad is None else param.grad.float()
-        norm = torch.nn.utils.clip_grad_norm_(self.masters, self.clipping or torch.inf)
+            else:
+                master.grad.copy_(param.grad)  # Into the memory of the last step: new pages cost time.
+        norm = torch.nn.utils.get_total_norm([master.grad for master in self.masters if master.grad is not None])
+        if self.clipping:
+            torch.nn.utils.clip_grads_with_norm_(self.masters, self.clipping, norm)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         self.optimizer.step()
