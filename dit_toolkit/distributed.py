@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -29,7 +30,16 @@ def initialise() -> None:
 
 
 def finish() -> None:
-    """Leave the process group."""
+    """Leave the process group. One of several processes ends here, with exit code 0, when all have come so far.
+
+    Threads that the libraries leave behind have now and then aborted a process that had done its work and was taking
+    itself apart.
+    """
+    if size() > 1:
+        dist.barrier()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
     if dist.is_initialized():
         dist.destroy_process_group()
 

@@ -70,11 +70,14 @@ class DeepSpeed(Backend):
     def _config(
         self, precision: str, gradient_clipping: float, micro_batch_size: int, accumulation: int, device: str
     ) -> dict[str, Any]:
-        zero: dict[str, Any] = {}
+        # At stage 3 DeepSpeed would replace torch's linear for the whole process, without forward-mode differentiation.
+        zero: dict[str, Any] = {"memory_efficient_linear": False} if self.zero_stage == 3 else {}
         if device == "cpu":  # The default of 5e8 allocates 2 GB a step, which makes stages 1 and 2 five times slower.
-            zero = {"reduce_bucket_size": 1_000_000, "allgather_bucket_size": 1_000_000, "overlap_comm": False}
+            zero["reduce_bucket_size"] = 1_000_000
             if self.zero_stage == 3:
-                zero = {"reduce_bucket_size": 1_000_000, "stage3_prefetch_bucket_size": 1_000_000}
+                zero["stage3_prefetch_bucket_size"] = 1_000_000
+            else:
+                zero |= {"allgather_bucket_size": 1_000_000, "overlap_comm": False}
         config = {
             "steps_per_print": 2**31,
             "zero_allow_untested_optimizer": True,
