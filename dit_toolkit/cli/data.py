@@ -120,8 +120,8 @@ def encode(
         log_every=log_every,
     )
     encode(dataset, loaded.autoencoder, out, options)
-    distributed.finish()
     emit(str(out))
+    distributed.finish()
 
 
 @click.command()
