@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from attrs import field, frozen
-from attrs.validators import ge, le, lt, min_len
+from attrs.validators import min_len
 
-from dit_toolkit.components import Dataset, Shape
-from dit_toolkit.datasets.pictures import PictureSplit
-from dit_toolkit.datasets.size import image_size_field, sides
+from dit_toolkit.components import Shape
+from dit_toolkit.datasets.pictures import Pictures, PictureSplit
 from dit_toolkit.datasets.split import held_out
 from dit_toolkit.errors import DataError, MissingDataError
 
@@ -22,31 +21,12 @@ if TYPE_CHECKING:
 
 
 @frozen(kw_only=True)
-class Arrays(Dataset):
+class Arrays(Pictures):
     """An .npz file with `images` uint8 (N, H, W), (N, H, W, 1) or (N, H, W, 3), and `labels`, whole numbers (N,)."""
 
     kind = "arrays"
     path: str = field(validator=min_len(1))
     """The .npz file."""
-    image_size: int | tuple[int, int] = image_size_field(32)
-    """Pixels of a side, or [height, width], to which images of another size are resized and cropped."""
-    channels: Literal[1, 3] = 3
-    """1 makes the images grey."""
-    num_classes: int = field(validator=[ge(1), le(10_000_000)])
-    flip: bool = False
-    """Mirror every other training image, at random."""
-    val_fraction: float = field(default=0.05, validator=[ge(0), lt(1)])
-    """Share of every class that is held out."""
-
-    @property
-    def shape(self) -> Shape:
-        """(channels, height, width)."""
-        return self.channels, *sides(self.image_size)
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """The numbers of the classes."""
-        return tuple(map(str, range(self.num_classes)))
 
     def check(self) -> None:
         """Refuse a file that is not there."""

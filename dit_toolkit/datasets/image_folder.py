@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from attrs import field, frozen
-from attrs.validators import ge, le, lt, min_len
+from attrs.validators import min_len
 
-from dit_toolkit.components import Dataset, Shape
-from dit_toolkit.datasets.pictures import Crop, PictureSplit
-from dit_toolkit.datasets.size import image_size_field, sides
+from dit_toolkit.datasets.pictures import Crop, Pictures, PictureSplit
+from dit_toolkit.datasets.size import image_size_field
 from dit_toolkit.datasets.split import held_out
 from dit_toolkit.errors import DataError, MissingDataError
 from dit_toolkit.files import some
@@ -28,7 +27,7 @@ CLASSES = "classes.json"
 
 
 @frozen(kw_only=True)
-class ImageFolder(Dataset):
+class ImageFolder(Pictures):
     """Images in folders `train/CLASS` and `val/CLASS`, or `CLASS` with a part held out; classes sorted by name."""
 
     kind = "image-folder"
@@ -36,21 +35,8 @@ class ImageFolder(Dataset):
     """The folder of train and val, or of the classes."""
     image_size: int | tuple[int, int] = image_size_field(256)
     """Pixels of a side, or [height, width], to which images are resized and cropped."""
-    channels: Literal[1, 3] = 3
-    """1 makes the images grey."""
-    num_classes: int = field(validator=[ge(1), le(10_000_000)])
-    """Held against the folder when it is opened, so that a model can be used where its data are not."""
     crop: Crop = "centre"
     """How training images are cropped: in the middle as ADM does, or anywhere."""
-    flip: bool = False
-    """Mirror every other training image, at random."""
-    val_fraction: float = field(default=0.05, validator=[ge(0), lt(1)])
-    """Share of every class that is held out where there is no folder val."""
-
-    @property
-    def shape(self) -> Shape:
-        """(channels, height, width)."""
-        return self.channels, *sides(self.image_size)
 
     @property
     def class_names(self) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""A split of pictures of any size, cropped and augmented as they are read."""
+"""What datasets of pictures of any size share: options, and a split that crops and augments as it reads."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+from attrs import field, frozen
+from attrs.validators import ge, le, lt
 
-from dit_toolkit.components import Shape
+from dit_toolkit.components import Dataset, Shape
+from dit_toolkit.datasets.size import image_size_field, sides
 from dit_toolkit.errors import DataError
 from dit_toolkit.transforms import centre_crop, random_crop, to_array
 
@@ -20,6 +23,32 @@ if TYPE_CHECKING:
     from dit_toolkit.random import Generator
 
 Crop = Literal["centre", "random"]
+
+
+@frozen(kw_only=True)
+class Pictures(Dataset):
+    """Pictures that are brought to one size."""
+
+    image_size: int | tuple[int, int] = image_size_field(32)
+    """Pixels of a side, or [height, width], to which images of another size are resized and cropped."""
+    channels: Literal[1, 3] = 3
+    """1 makes the images grey."""
+    num_classes: int = field(validator=[ge(1), le(10_000_000)])
+    """Held against the data when they are opened, so that a model can be used where its data are not."""
+    flip: bool = False
+    """Mirror every other training image, at random."""
+    val_fraction: float = field(default=0.05, validator=[ge(0), lt(1)])
+    """Share of every class that is held out where the data have no split of their own."""
+
+    @property
+    def shape(self) -> Shape:
+        """(channels, height, width)."""
+        return self.channels, *sides(self.image_size)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The numbers of the classes."""
+        return tuple(map(str, range(self.num_classes)))
 
 
 class PictureSplit(ABC):

@@ -7,11 +7,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from attrs import field, frozen
-from attrs.validators import ge, le, lt, min_len
+from attrs.validators import min_len
 
-from dit_toolkit.components import Dataset, Shape
-from dit_toolkit.datasets.pictures import Crop, PictureSplit
-from dit_toolkit.datasets.size import image_size_field, sides
+from dit_toolkit.datasets.pictures import Crop, Pictures, PictureSplit
 from dit_toolkit.datasets.split import held_out
 from dit_toolkit.errors import DataError
 from dit_toolkit.transforms import READ_ERRORS
@@ -26,7 +24,7 @@ VAL = ("val", "valid", "test")
 
 
 @frozen(kw_only=True)
-class Torchvision(Dataset):
+class Torchvision(Pictures):
     """A classification data set of torchvision, such as FashionMNIST, CIFAR10 or Flowers102."""
 
     kind = "torchvision"
@@ -36,27 +34,8 @@ class Torchvision(Dataset):
     """The folder that torchvision is given."""
     download: bool = False
     """Let torchvision download what is not there."""
-    image_size: int | tuple[int, int] = image_size_field(32)
-    """Pixels of a side, or [height, width], to which images are resized and cropped."""
-    channels: Literal[1, 3] = 3
-    """1 makes the images grey."""
-    num_classes: int = field(validator=[ge(1), le(10_000_000)])
     crop: Crop = "centre"
     """How training images are cropped: in the middle as ADM does, or anywhere."""
-    flip: bool = False
-    """Mirror every other training image, at random."""
-    val_fraction: float = field(default=0.05, validator=[ge(0), lt(1)])
-    """Share of every class that is held out of a data set without splits."""
-
-    @property
-    def shape(self) -> Shape:
-        """(channels, height, width)."""
-        return self.channels, *sides(self.image_size)
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """The numbers of the classes; torchvision has their names only once the data are there."""
-        return tuple(map(str, range(self.num_classes)))
 
     def open(self, split: Literal["train", "val"]) -> TorchvisionSplit:
         """Open the data set; DataError where it is not there, of no known name or no classification."""
