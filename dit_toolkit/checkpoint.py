@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import shutil
 import uuid
@@ -19,6 +18,7 @@ from typing import Any
 
 from dit_toolkit import distributed
 from dit_toolkit.errors import CheckpointError, StorageError
+from dit_toolkit.files import fsync
 from dit_toolkit.progress import warn
 
 FORMAT = 1
@@ -42,11 +42,11 @@ def save(folder: Path, step: int, write: Callable[[Path], None], *, keep: int, i
             (temporary / "manifest.json").write_text(json.dumps(manifest, indent=1))
             _seal(temporary / "manifest.json")
             for path in [p for p in temporary.rglob("*") if p.is_dir()] + [temporary]:
-                _fsync(path)
+                fsync(path)
             if final.exists():  # Damaged, or it would have been resumed from.
                 final.rename(folder / f".damaged-{final.name}-{uuid.uuid4().hex[:8]}")
             temporary.rename(final)
-            _fsync(folder)
+            fsync(folder)
             _prune(folder, keep)
     except OSError as error:
         raise StorageError(f"{folder}: cannot write the checkpoint of step {step}: {error}") from error
@@ -140,13 +140,5 @@ def _prune(folder: Path, keep: int) -> None:
 
 def _seal(path: Path) -> tuple[int, str]:
     """Flush a file to disk; its size and hash."""
-    _fsync(path)
+    fsync(path)
     return path.stat().st_size, sha256(path)
-
-
-def _fsync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

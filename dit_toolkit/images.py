@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from dit_toolkit.errors import DataError, StorageError
+from dit_toolkit.files import fsync
 
 MEMBER = "arr_0.npy"
 CELL = 96
@@ -92,7 +93,7 @@ class NpzWriter:
             self._file.close()
             self._refuse_existing()
             self._temporary.rename(self.path)
-            _fsync_folder(self.path.parent)
+            fsync(self.path.parent)
         except OSError as error:
             raise StorageError(f"{self.path}: cannot be written ({error.strerror})") from error
         finally:
@@ -217,11 +218,3 @@ def grid(images: np.ndarray, labels: np.ndarray, class_names: Sequence[str], col
 
 def _sizes(shape: Sequence[int]) -> str:
     return ", ".join(map(str, shape))
-
-
-def _fsync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
