@@ -6,7 +6,7 @@ import os
 
 from dit_toolkit import distributed
 from dit_toolkit.errors import DitToolkitError
-from dit_toolkit.flops import activations, costs_of, memory
+from dit_toolkit.flops import costs_of, memory
 from dit_toolkit.progress import log, warn
 from dit_toolkit.recipe.schema import Recipe
 
@@ -22,14 +22,13 @@ def micro_batch_size(recipe: Recipe, share: int) -> int:
     An estimate: model state by formula, activations counted on the recipe's network, both against the memory that is
     free before the model is built. Every rank gets the number of rank 0.
     """
-    try:
-        each = round(BACKWARD * activations(recipe))
-    except DitToolkitError:
+    costs = costs_of(recipe)
+    if isinstance(costs.activations, DitToolkitError):
         return share
-    trainable, precision = costs_of(recipe).trainable, recipe.train.precision
+    each = round(BACKWARD * costs.activations)
     stage = getattr(recipe.train.backend, "zero_stage", 0)
-    state = memory(trainable, world=distributed.size(), precision=precision)[stage]
-    spare = 2 * 4 * trainable  # Gradients accumulated in float32, and what an engine holds twice for a moment.
+    state = memory(costs.trainable, world=distributed.size(), precision=recipe.train.precision)[stage]
+    spare = 2 * 4 * costs.trainable  # Gradients accumulated in float32, and what an engine holds twice for a moment.
     budget = RESERVE * free_memory() - state - spare
     fitting = [n for n in range(1, share + 1) if share % n == 0 and n * each <= budget]
     micro = int(distributed.broadcast(max(fitting, default=1)))
