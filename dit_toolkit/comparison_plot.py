@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 COSTS = {"evaluations": "network evaluations an image", "seconds": "seconds an image"}
 MARKERS = "osD^vPX*"
 WORDS = {True: "higher is better", False: "lower is better", None: "like real images is best"}
+LETTERS = 118
+"""As many letters of the legend as stand beside each other."""
 
 
 def draw(comparison: Comparison, path: Path) -> None:
@@ -32,7 +34,8 @@ def draw(comparison: Comparison, path: Path) -> None:
         for axes, label in zip(panels[-1], COSTS.values(), strict=True):
             axes.set_xlabel(label)
         handles, labels = panels[0][0].get_legend_handles_labels()
-        picture.legend(handles, labels, loc="outside upper center", ncols=min(len(labels), 5), frameon=False)
+        columns = max(1, min(len(labels), LETTERS // (max(map(len, labels)) + 6)))  # Six letters of key and gap each.
+        picture.legend(handles, labels, loc="outside upper center", ncols=columns, frameon=False)
         picture.savefig(path, dpi=130)
 
 
