@@ -103,7 +103,7 @@ class Interval:
 
 
 def rescaled(guided: Prediction, strong: Prediction, phi: float, schedule: Schedule, t: float) -> Prediction:
-    """Give the guided velocity of each image the deviation of the unguided one (Lin et al. 2023, equations 14 to 16).
+    """Give the guided velocity of each image the deviation of the unguided one (Lin et al. 2023, section 3.4).
 
     velocity' = phi velocity std(strong) / std(velocity) + (1 - phi) velocity, and data and noise with it, so that
     x_t = alpha x0 + sigma eps still holds. On a variance-preserving path this is the paper's v-prediction.

@@ -41,7 +41,7 @@ class LinearSchedule(Path):
 
 
 class GVPSchedule(Path):
-    """The quarter circle, "generalised variance-preserving" (Albergo et al. 2023; Ma et al. 2024, section 2.1)."""
+    """The quarter circle, "generalised variance-preserving" (Albergo et al. 2023; Ma et al. 2024, section 2)."""
 
     def alpha(self, t: Time) -> Time:
         """cos(pi t / 2), as a sine so that it is 0 at t = 1."""
@@ -66,7 +66,7 @@ class GVPSchedule(Path):
 
 
 class VPSchedule(Path):
-    """The variance-preserving SDE with beta from 0.1 to 20 (Song et al. 2021, appendix C; Ma et al. 2024, section 2.1).
+    """The variance-preserving SDE with beta from 0.1 to 20 (Song et al. 2021, appendix C; Ma et al. 2024, section 2).
 
     alpha^2 = exp(-integral of beta), so that alpha(1) = 0.0066 and not 0; sigma' is infinite at t = 0.
     """
