@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dit_toolkit.nn.gelu import tanh_gelu, tanh_gelu_backward
+from dit_toolkit.nn.matmul import product
 from dit_toolkit.nn.recompute import Gradients, differentiable, left_to_torch
 
 EPS = 1e-6
@@ -98,7 +99,7 @@ class _Linear(torch.autograd.Function):
     def forward(ctx: Any, kind: Any, weight: Tensor, bias: Tensor | None, *fields: Tensor | None) -> Tensor:
         ctx.kind = kind
         ctx.save_for_backward(weight, bias, *fields)
-        return F.linear(kind(*fields).value(), weight, bias)
+        return product(kind(*fields).value(), weight, bias)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
@@ -106,7 +107,7 @@ class _Linear(torch.autograd.Function):
         if torch.is_grad_enabled():  # The gradient is to be differentiated again.
             return None, *differentiable(lambda w, b, *f: F.linear(ctx.kind(*f).value(), w, b), ctx.saved_tensors, grad)
         rows = grad.flatten(0, -2)  # (N T, D_out)
-        value, of_fields = ctx.kind(*fields).backward(grad @ weight)
+        value, of_fields = ctx.kind(*fields).backward(product(grad, weight.t()))
         of_weight = rows.t() @ value.flatten(0, -2) if ctx.needs_input_grad[1] else None  # (D_out, D_in)
         of_bias = None if bias is None else rows.sum(0)  # (D_out,)
         return None, of_weight, of_bias, *of_fields

@@ -23,7 +23,8 @@ class ConvEmbed(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map x (N, C, H, W) to (N, T, D), tokens in row-major order."""
-        return self.proj(x.to(self.proj.weight.dtype)).flatten(2).transpose(1, 2)  # (N, T, D)
+        x = self.proj(x.to(self.proj.weight.dtype))  # (N, D, rows, columns)
+        return x.flatten(2).transpose(1, 2).contiguous()  # (N, T, D); every block would keep the layout of x
 
 
 class LinearEmbed(nn.Module):
