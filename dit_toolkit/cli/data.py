@@ -11,6 +11,7 @@ import click
 from dit_toolkit import launch
 from dit_toolkit.cli.options import (
     NEW,
+    dtype_option,
     json_option,
     load_with_options,
     plugin_options,
@@ -65,9 +66,7 @@ def imagenet(archives: Path | None, tree: Path | None, out: Path) -> None:
 @click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Images at once.")
 @click.option("--flip", is_flag=True, help="Encode the mirrored images too.")
 @click.option("--sample", is_flag=True, help="Store one latent of each image instead of mean and deviation.")
-@click.option(
-    "--dtype", type=click.Choice(["float16", "bfloat16", "float32"]), default="float16", show_default=True, help="Type."
-)
+@dtype_option
 @click.option(
     "--max-skipped", type=click.IntRange(0), default=100, show_default=True, help="Unreadable images to leave out."
 )

@@ -24,6 +24,13 @@ NEW = click.Path(path_type=Path)
 recipe_argument = click.argument("recipe", type=FILE)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 procs_option = click.option("--procs", type=click.IntRange(1), metavar="N", help="Processes; one per GPU unless given.")
+dtype_option = click.option(
+    "--dtype",
+    type=click.Choice(["float16", "bfloat16", "float32"]),
+    default="float16",
+    show_default=True,
+    help="Type of the numbers.",
+)
 
 
 def set_option(example: str) -> Callable[[F], F]:

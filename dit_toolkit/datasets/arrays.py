@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from attrs import field, frozen
@@ -15,6 +13,7 @@ from dit_toolkit.components import Shape
 from dit_toolkit.datasets.pictures import Pictures, PictureSplit
 from dit_toolkit.datasets.split import held_out
 from dit_toolkit.errors import DataError, MissingDataError
+from dit_toolkit.latents.numpy_files import read_npz
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -64,24 +63,7 @@ class ArraysSplit(PictureSplit):
 
 def _read(path: str, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
     """Read images uint8 (N, H, W) or (N, H, W, 3) and labels int64 (N,), without ever unpickling."""
-    try:
-        with Path(path).open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            missing = {"images", "labels"} - set(file.files)
-            if missing:
-                raise DataError(f"{path}: holds no array {' and no '.join(sorted(missing))}; it has {file.files}")
-            images: Any = file["images"]
-            labels: Any = file["labels"]
-    except (
-        OSError,
-        ValueError,
-        EOFError,
-        zipfile.BadZipFile,
-        zlib.error,
-        NotImplementedError,
-        TypeError,
-        AttributeError,
-    ) as error:
-        raise DataError(f"{path}: cannot be read as an .npz file of arrays ({error})") from None
+    images, labels = read_npz(path, ("images", "labels"))
     if images.ndim == 4 and images.shape[3] == 1:
         images = images[..., 0]
     if images.dtype != np.uint8 or not (images.ndim == 3 or (images.ndim == 4 and images.shape[3] == 3)):

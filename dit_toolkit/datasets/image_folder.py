@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -11,6 +10,7 @@ import numpy as np
 from attrs import field, frozen
 from attrs.validators import min_len
 
+from dit_toolkit.datasets.names import CLASSES, read_names
 from dit_toolkit.datasets.pictures import Crop, Pictures, PictureSplit
 from dit_toolkit.datasets.size import image_size_field
 from dit_toolkit.datasets.split import held_out
@@ -21,9 +21,6 @@ from dit_toolkit.transforms import is_image, read_image
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-CLASSES = "classes.json"
-"""Beside the folders: readable names of the classes by the names of their folders."""
 
 
 @frozen(kw_only=True)
@@ -44,7 +41,7 @@ class ImageFolder(Pictures):
         folders = _folders(self._train)
         if len(folders) != self.num_classes:
             return tuple(map(str, range(self.num_classes)))
-        names = _read_names(Path(self.path) / CLASSES)
+        names = read_names(Path(self.path) / CLASSES)
         return tuple(names.get(folder, folder) for folder in folders)
 
     def check(self) -> None:
@@ -141,15 +138,3 @@ def _list(root: Path, classes: list[str], *, allow_empty: bool) -> tuple[list[st
     if others:
         warn(f"{root}: {len(others)} files are no images by their names and are left out: {some(others)}")
     return files, np.repeat(np.arange(len(classes)), counts)
-
-
-def _read_names(path: Path) -> dict[str, str]:
-    if not path.is_file():
-        return {}
-    try:
-        names = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read ({error})") from None
-    if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()):
-        raise DataError(f"{path}: must be a table of folder names and class names")
-    return names

@@ -10,13 +10,13 @@ from torch import Tensor
 
 from dit_toolkit.errors import DataError
 from dit_toolkit.files import sha256
+from dit_toolkit.latents.drawn import DrawnLatents
 from dit_toolkit.latents.layout import layout
 from dit_toolkit.latents.manifest import SIZES, Manifest
-from dit_toolkit.random import Generator
 
 
-class LatentSplit:
-    """Scaled latents (C, h, w) and labels int64 (len,); nothing is read before it is asked for, the labels excepted.
+class LatentSplit(DrawnLatents):
+    """A split of a store; nothing is read before it is asked for, the labels excepted.
 
     Raises:
         DataError: there is no such split, or its file is missing, cut off or not what the manifest says.
@@ -27,7 +27,6 @@ class LatentSplit:
             raise DataError(f"{folder}: has no split {split}; it has {', '.join(manifest.splits)}")
         entry = manifest.splits[split]
         self.path, self.manifest = folder / entry.file, manifest
-        self.augmented = split == "train"
         place = layout(manifest, entry)
         labels = self._read_labels(place.header, place.end, entry.rows)
         if sha256(labels.tobytes()) != entry.labels_sha256:
@@ -37,46 +36,20 @@ class LatentSplit:
                 f"{self.path}: labels go from {labels.min()} to {labels.max()}, "
                 f"but there are classes 0 to {len(manifest.class_names) - 1}"
             )
-        self.kept = np.setdiff1d(np.arange(entry.rows), [skip.row for skip in entry.skipped])  # (len,)
-        """Rows that hold a latent."""
-        self.labels = labels[self.kept]
-        self.versions = self._map(place.latents, entry.rows)  # (rows * versions, parts, C, h, w)
-        self.shift, self.scale = (
-            torch.tensor(numbers).reshape(-1, 1, 1) for numbers in (manifest.shift, manifest.scale)
+        super().__init__(
+            labels,
+            np.setdiff1d(np.arange(entry.rows), [skip.row for skip in entry.skipped]),
+            moments=manifest.content == "moments",
+            flip=manifest.flip,
+            augmented=split == "train",
+            shift=manifest.shift,
+            scale=manifest.scale,
         )
-        self.shifted, self.unscaled = bool(self.shift.any()), bool((self.scale != 1).any())
+        self.versions = self._map(place.latents, entry.rows)  # (rows * versions, parts, C, h, w)
 
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def gather(self, indices: np.ndarray, mirrored: np.ndarray | int = 0) -> Tensor:
-        """Copy items as they are stored, (N, parts, C, h, w); `mirrored` (N,) is 1 for those of the mirrored image."""
-        places = self.kept[indices] * self.manifest.versions + mirrored
-        return torch.index_select(self.versions, 0, torch.from_numpy(places))
-
-    def batch(self, indices: np.ndarray, generator: Generator | None = None) -> tuple[Tensor, Tensor]:
-        """Give x (N, C, h, w) float32 as a model sees it and y (N,) int64.
-
-        With a generator: a sample of each posterior, in training of the mirrored image every other time, on the
-        generator's device. Without: the mean.
-        """
-        mirrored: np.ndarray | int = 0
-        if generator is not None and self.augmented and self.manifest.flip:
-            mirrored = (generator.rand() < 0.5).long().cpu().numpy()
-        stored = self.gather(indices, mirrored)  # (N, parts, C, h, w)
-        if generator is not None:
-            stored = stored.to(generator.index.device)
-        x = stored[:, 0].float()  # (N, C, h, w)
-        if generator is not None and self.manifest.content == "moments":
-            x = x + stored[:, 1].float() * generator.randn_like(x)
-        return self.scale_of(x), torch.from_numpy(self.labels[indices])
-
-    def scale_of(self, z: Tensor) -> Tensor:
-        """Scale stored latents (N, C, h, w) as a model sees them, float32."""
-        z = z.float()
-        if self.shifted:
-            z = z - self.shift.to(z.device)
-        return z * self.scale.to(z.device) if self.unscaled else z
+    def read(self, rows: np.ndarray, mirrored: np.ndarray | int) -> Tensor:
+        """Copy rows (N,) in one gather, (N, parts, C, h, w)."""
+        return torch.index_select(self.versions, 0, torch.from_numpy(rows * self.manifest.versions + mirrored))
 
     def _read_labels(self, header: bytes, end: int, rows: int) -> np.ndarray:
         try:

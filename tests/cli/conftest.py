@@ -62,3 +62,17 @@ def recipe(tmp_path, fake, calls):
     path = tmp_path / "recipe.toml"
     path.touch()
     return path
+
+
+@pytest.fixture
+def take(invoke, tmp_path):
+    """Import the latents of tmp_path/source: `take("cerebras", ...)` gives the result, and a manifest or None."""
+
+    from dit_toolkit.latents.manifest import read_manifest
+
+    def take(format, *words, out="store"):
+        result = invoke("import", "latents", format, tmp_path / "source", tmp_path / out, *words)
+        path = tmp_path / out / "manifest.json"
+        return result, read_manifest(path) if path.exists() else None
+
+    return take
