@@ -16,6 +16,22 @@ def device() -> str:
     return f"cuda:{int(os.environ.get('LOCAL_RANK', 0))}" if torch.cuda.is_available() else "cpu"
 
 
+def to_device(tensor: torch.Tensor, device: str | torch.device) -> torch.Tensor:
+    """Move a tensor; from the CPU to a GPU through pinned memory, without waiting."""
+    if tensor.device.type == "cpu" and torch.device(device).type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
+
+
+def free_memory(device: str) -> int:
+    """Bytes that this process may still take, on a GPU, or of the machine's memory shared with its neighbours."""
+    if torch.device(device).type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    import psutil
+
+    return int(psutil.virtual_memory().available) // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+
+
 def initialise() -> None:
     """Join the process group that the environment describes, or make one of this process alone; once."""
     if dist.is_initialized():

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dit_toolkit.distributed import to_device
 from dit_toolkit.random import Generator
 
 
@@ -66,7 +67,7 @@ class DrawnLatents(ABC):
             mirrored = (generator.rand() < 0.5).long().numpy()
         stored = self.gather(indices, mirrored)  # (N, parts, C, h, w)
         if generator is not None:
-            stored = stored.to(generator.index.device)
+            stored = to_device(stored, generator.index.device)
         x = stored[:, 0].float()  # (N, C, h, w)
         if generator is not None and self.moments:
             x = x + stored[:, 1].float() * generator.randn_like(x)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from dit_toolkit import distributed
 from dit_toolkit.errors import DitToolkitError
 from dit_toolkit.flops import costs_of, memory
@@ -29,7 +27,8 @@ def micro_batch_size(recipe: Recipe, share: int) -> int:
     stage = getattr(recipe.train.backend, "zero_stage", 0)
     state = memory(costs.trainable, world=distributed.size(), precision=recipe.train.precision)[stage]
     spare = 2 * 4 * costs.trainable  # Gradients accumulated in float32, and what an engine holds twice for a moment.
-    budget = RESERVE * free_memory() - state - spare
+    free = distributed.free_memory(distributed.device())
+    budget = RESERVE * free - state - spare
     fitting = [n for n in range(1, share + 1) if share % n == 0 and n * each <= budget]
     micro = int(distributed.broadcast(max(fitting, default=1)))
     if micro < share:
@@ -38,16 +37,5 @@ def micro_batch_size(recipe: Recipe, share: int) -> int:
             f"{state / 2**30:.1f} GiB of model state; train.micro_batch_size sets another number"
         )
     if not fitting:
-        warn(f"{free_memory() / 2**30:.1f} GiB of memory are free, which may be too little")
+        warn(f"{free / 2**30:.1f} GiB of memory are free, which may be too little")
     return micro
-
-
-def free_memory() -> int:
-    """Bytes that this process may still take, on its GPU, or of the machine's memory shared with its neighbours."""
-    if distributed.device() != "cpu":
-        import torch
-
-        return int(torch.cuda.mem_get_info()[0])
-    import psutil
-
-    return int(psutil.virtual_memory().available) // int(os.environ.get("LOCAL_WORLD_SIZE", 1))

@@ -7,20 +7,20 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from dit_toolkit import checkpoint, distributed, stop
 from dit_toolkit.build import build_model
 from dit_toolkit.errors import Interrupted, NonFiniteError
 from dit_toolkit.progress import progress
-from dit_toolkit.random import Generator, seed_torch
+from dit_toolkit.random import seed_torch
 from dit_toolkit.recipe.schema import Recipe, Train
 from dit_toolkit.recipe.sizes import split_batch
+from dit_toolkit.training.batches import Batches
 from dit_toolkit.training.data import open_data
 from dit_toolkit.training.ema import EMA
 from dit_toolkit.training.fit import micro_batch_size
-from dit_toolkit.training.order import Order, drop_labels
+from dit_toolkit.training.order import drop_labels
 from dit_toolkit.training.state import Log, load_state, save_state
 
 
@@ -37,13 +37,12 @@ def train(recipe: Recipe, folder: Path, *, files: Mapping[str, str], resume: Pat
     """
     settings, device = recipe.train, distributed.device()
     distributed.initialise()
+    data, encode = open_data(recipe, "train", device)
     share, micro = split_batch(settings, distributed.size())
     if settings.micro_batch_size is None:  # A resumed run keeps its number, with which its sums round the same.
         before = checkpoint.read_manifest(resume).get("micro_batch_size") if resume else None
         micro = before or micro_batch_size(recipe, share)
-
-    data, encode = open_data(recipe, "train", device)
-    order = Order(recipe.seed, len(data))
+    batches = Batches(recipe, data, micro, device)
 
     torch.manual_seed(recipe.seed)
     model = build_model(recipe).to(device)
@@ -64,17 +63,13 @@ def train(recipe: Recipe, folder: Path, *, files: Mapping[str, str], resume: Pat
     step = load_state(resume, engine, ema, recipe) if resume else 0
 
     saved, since, loss_sum, logged = step, time.perf_counter(), torch.zeros((), device=device), step
-    with progress("train", settings.max_steps, done=step) as bar, Log(folder, settings, recipe, step) as log:
+    with progress("train", settings.max_steps, done=step) as bar, Log(folder, settings, recipe, step) as log, batches:
         while step < settings.max_steps:
             lr = learning_rate(settings, step)
-            first = step * settings.global_batch_size + distributed.rank() * share
-            for start in range(first, first + share, micro):
-                positions = np.arange(start, start + micro)
-                generator = Generator(recipe.seed, "train", positions, device)
-                x, y = data.batch(order[positions], generator)
-                x0 = encode(x.to(device), generator)  # (n, C, H, W)
-                y = drop_labels(y.to(device), recipe.model.class_dropout_prob, null, generator)  # (n,)
-                seed_torch(recipe.seed, start)
+            for positions, _, x, y, generator in batches.of(step * settings.global_batch_size):
+                x0 = encode(x, generator)  # (n, C, H, W)
+                y = drop_labels(y, recipe.model.class_dropout_prob, null, generator)  # (n,)
+                seed_torch(recipe.seed, int(positions[0]))
                 loss = recipe.objective.loss(engine, x0, y, generator=generator).mean()
                 engine.backward(loss)
                 loss_sum += loss.detach() * (micro / share)
@@ -94,6 +89,7 @@ def train(recipe: Recipe, folder: Path, *, files: Mapping[str, str], resume: Pat
                     "lr": lr,
                     "images_per_second": steps * settings.global_batch_size / (now - since),
                     "seconds": now - since,
+                    "data_wait": batches.waited_share(now - since),
                 }
                 if not math.isfinite(values["loss"]) or (update.applied and not math.isfinite(update.grad_norm)):
                     raise NonFiniteError(
@@ -102,7 +98,11 @@ def train(recipe: Recipe, folder: Path, *, files: Mapping[str, str], resume: Pat
                     )
                 log.write(values)
                 since, loss_sum, logged = now, torch.zeros_like(loss_sum), step
-                bar.show(loss=f"{values['loss']:.4f}", images_per_s=f"{values['images_per_second']:.0f}")
+                bar.show(
+                    loss=f"{values['loss']:.4f}",
+                    images_per_s=f"{values['images_per_second']:.0f}",
+                    data_wait=f"{values['data_wait']:.1%}",
+                )
             bar.advance()
             if step % settings.checkpoint_every == 0 or step == settings.max_steps or stopping:
                 checkpoint.save(

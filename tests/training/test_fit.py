@@ -3,7 +3,7 @@
 import attrs
 import pytest
 
-from dit_toolkit import load_recipe
+from dit_toolkit import distributed, load_recipe
 from dit_toolkit.flops import activations, costs_of, memory
 from dit_toolkit.training import fit
 from tests.conftest import ROOT, SMALL
@@ -15,7 +15,7 @@ def recipe():
 
 
 def free(monkeypatch, count):
-    monkeypatch.setattr(fit, "free_memory", lambda: count)
+    monkeypatch.setattr(distributed, "free_memory", lambda device: count)
 
 
 def needed(recipe, images):
@@ -57,4 +57,4 @@ def test_a_network_that_cannot_be_counted_takes_the_whole_share(recipe, monkeypa
 
 
 def test_this_machine_has_free_memory():
-    assert 2**24 < fit.free_memory() < 2**50
+    assert 2**24 < distributed.free_memory("cpu") < 2**50
