@@ -83,11 +83,12 @@ def register_datasets() -> list[type[Dataset]]:
     from dit_toolkit.datasets.arrays import Arrays
     from dit_toolkit.datasets.fashion import Fashion
     from dit_toolkit.datasets.image_folder import ImageFolder
+    from dit_toolkit.datasets.latent_files import LatentFiles
     from dit_toolkit.datasets.latents import Latents
     from dit_toolkit.datasets.synthetic import Synthetic
     from dit_toolkit.datasets.torchvision import Torchvision
 
-    return [Fashion, ImageFolder, Arrays, Torchvision, Latents, Synthetic]
+    return [Fashion, ImageFolder, Arrays, Torchvision, Latents, LatentFiles, Synthetic]
 
 
 @hookimpl

@@ -143,7 +143,11 @@ def _changes(old: dict[str, Any], new: dict[str, Any], path: str = "") -> list[s
     lines = []
     for key in sorted(old.keys() | new.keys()):
         here, before, after = f"{path}.{key}".lstrip("."), old.get(key), new.get(key)
-        if here in ("sample", "evaluate", "plugins") or (path == "train" and key in FREE) or before == after:
+        if (
+            here in ("sample", "evaluate", "plugins", "dataset.memory")
+            or (path == "train" and key in FREE)
+            or before == after
+        ):
             continue
         if isinstance(before, dict) and isinstance(after, dict):
             lines += _changes(before, after, here)

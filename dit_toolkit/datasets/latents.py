@@ -5,36 +5,25 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from attrs import field, frozen
-from attrs.validators import ge, le, min_len
+from attrs import frozen
 
-from dit_toolkit.components import Dataset, Shape, Split
-from dit_toolkit.datasets.size import image_size_field, sides
+from dit_toolkit.components import Shape
+from dit_toolkit.datasets.encoded import Encoded
 from dit_toolkit.errors import DataError, MissingDataError
-from dit_toolkit.latents.manifest import NAME, Manifest, read_manifest
+from dit_toolkit.latents.manifest import NAME, Manifest, Memory, read_manifest
 
 if TYPE_CHECKING:
     from dit_toolkit.latents.reader import LatentSplit
 
 
 @frozen(kw_only=True)
-class Latents(Dataset):
+class Latents(Encoded):
     """A latent store: what a frozen autoencoder made of labelled images, written by `dit-toolkit encode`."""
 
     kind = "latents"
-    latents = True
-    path: str = field(validator=min_len(1))
-    """The folder of the store."""
-    image_size: int | tuple[int, int] = image_size_field(256)
-    """Pixels of a side of the images, or [height, width]; held against the store when it is opened."""
-    channels: Literal[1, 3] = 3
-    """Of the images."""
-    num_classes: int = field(default=1000, validator=[ge(1), le(10_000_000)])
-
-    @property
-    def shape(self) -> Shape:
-        """(channels, height, width) of the images."""
-        return self.channels, *sides(self.image_size)
+    memory: Memory = "mapped"
+    """Read them from the file as they are needed, or hold them whole: in the RAM of each process ("ram"), or on the
+    device that trains ("device")."""
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -60,12 +49,8 @@ class Latents(Dataset):
                 f"dit-toolkit encode RECIPE --images data/imagenet --out {self.path}",
             )
 
-    def open(self, split: Literal["train", "val"]) -> Split:  # noqa: ARG002
-        """Refuse: there are no images."""
-        raise DataError(f"dataset.path: {self.path} holds latents, no images")
-
     def open_latents(self, split: Literal["train", "val"], shape: Shape) -> LatentSplit:
-        """Map a split of the store into memory.
+        """Map a split of the store into memory, or read it whole.
 
         Raises:
             DataError: it is damaged, or made for another recipe; the message names every difference.
@@ -83,7 +68,7 @@ class Latents(Dataset):
         lines = [f"  {name}: {there} there, {here} in the recipe" for name, there, here in facts if there != here]
         if lines:
             raise DataError(f"dataset.path: {self.path} was made for another recipe. What differs:", *lines)
-        return LatentSplit(Path(self.path), manifest, split)
+        return LatentSplit(Path(self.path), manifest, split, self.memory)
 
     @property
     def _there(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
@@ -69,7 +70,7 @@ class PictureSplit(ABC):
         return len(self.labels)
 
     def batch(self, indices: np.ndarray, generator: Generator | None = None) -> tuple[Tensor, Tensor]:
-        """Read x (N, C, H, W) float32 in [-1, 1] and y (N,) int64, on as many threads as torch has.
+        """Read x (N, C, H, W) float32 in [-1, 1] and y (N,) int64, on a thread for each core.
 
         Raises:
             DataError: a picture cannot be read or cropped; the message names it.
@@ -99,7 +100,11 @@ class PictureSplit(ABC):
 
     @cached_property
     def _pool(self) -> ThreadPoolExecutor | None:
-        import torch
-
-        threads = torch.get_num_threads()
+        threads = cores()
         return ThreadPoolExecutor(threads, thread_name_prefix="images") if threads > 1 else None
+
+
+def cores() -> int:
+    """Cores for this process: those it may use, shared with its neighbours on this machine."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, usable // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))

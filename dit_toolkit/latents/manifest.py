@@ -23,6 +23,8 @@ SIZES = {"float16": 2, "bfloat16": 2, "float32": 4}
 """Bytes of a number."""
 
 DType = Literal["float16", "bfloat16", "float32"]
+Memory = Literal["mapped", "ram", "device"]
+"""Where the latents are held in training: in the file, mapped into memory, or whole in RAM, or on the device."""
 
 
 @frozen(kw_only=True)

@@ -8,21 +8,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dit_toolkit.distributed import to_device
 from dit_toolkit.errors import DataError
 from dit_toolkit.files import sha256
 from dit_toolkit.latents.drawn import DrawnLatents
+from dit_toolkit.latents.holding import hold
 from dit_toolkit.latents.layout import layout
-from dit_toolkit.latents.manifest import SIZES, Manifest
+from dit_toolkit.latents.manifest import SIZES, Manifest, Memory
 
 
 class LatentSplit(DrawnLatents):
-    """A split of a store; nothing is read before it is asked for, the labels excepted.
+    """A split of a store; mapped, nothing is read before it is asked for, the labels excepted.
 
     Raises:
         DataError: there is no such split, or its file is missing, cut off or not what the manifest says.
     """
 
-    def __init__(self, folder: Path, manifest: Manifest, split: str) -> None:
+    def __init__(self, folder: Path, manifest: Manifest, split: str, memory: Memory = "mapped") -> None:
         if split not in manifest.splits:
             raise DataError(f"{folder}: has no split {split}; it has {', '.join(manifest.splits)}")
         entry = manifest.splits[split]
@@ -45,11 +47,13 @@ class LatentSplit(DrawnLatents):
             shift=manifest.shift,
             scale=manifest.scale,
         )
-        self.versions = self._map(place.latents, entry.rows)  # (rows * versions, parts, C, h, w)
+        self.versions = hold(self._map(place.latents, entry.rows), memory, self.path)
+        """(rows * versions, parts, C, h, w)."""
 
     def read(self, rows: np.ndarray, mirrored: np.ndarray | int) -> Tensor:
         """Copy rows (N,) in one gather, (N, parts, C, h, w)."""
-        return torch.index_select(self.versions, 0, torch.from_numpy(rows * self.manifest.versions + mirrored))
+        places = torch.from_numpy(rows * self.manifest.versions + mirrored)
+        return torch.index_select(self.versions, 0, to_device(places, self.versions.device))
 
     def _read_labels(self, header: bytes, end: int, rows: int) -> np.ndarray:
         try:

@@ -12,6 +12,7 @@ from PIL import Image
 from dit_toolkit.autoencoders.kl import KL
 from dit_toolkit.datasets.image_folder import ImageFolder
 from dit_toolkit.encoding import Options, encode
+from tests.caches import cerebras
 from tests.data import image_tree, save_kl, save_recipe
 
 
@@ -60,6 +61,37 @@ def test_images_are_encoded_and_trained_on(root, invoke):
     for folder in (root / "run", root / "run/checkpoints/step-00000002"):
         assert json.loads((folder / "classes.json").read_text()) == ["a", "b", "c"]
     assert (root / "run/samples/step-00000002/samples.npz").exists()
+
+
+def test_where_latents_are_held_changes_nothing_and_may_change(root, stored, invoke, tmp_path):
+    words = ["run", root / "recipe.toml", "--stage", "train", "--set", f"dataset.path={stored}"]
+    assert invoke(*words, "--out", tmp_path / "mapped").exit_code == 0
+    for steps, memory in ((1, "ram"), (2, "device")):
+        changes = ("--set", f"dataset.memory={memory}", "--set", f"train.max_steps={steps}")
+        result = invoke(*words, "--out", tmp_path / "held", *changes)
+        assert result.exit_code == 0, result.output
+        assert "of latents into RAM" in result.stderr
+    mapped, held = (
+        [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
+        for name in ("mapped", "held")
+    )
+    assert [line["loss"] for line in held] == [line["loss"] for line in mapped]
+    assert all(0 <= line["data_wait"] <= 1 for line in mapped)
+
+
+def test_training_from_the_files_of_another_program(root, invoke, tmp_path):
+    cerebras(tmp_path / "cache")
+    (tmp_path / "data.toml").write_text(
+        f'extends = "{root}/recipe.toml"\n[dataset]\nkind = "latent-files"\nformat = "cerebras"\nnum_classes = 3\n'
+        f'image_size = [8, 12]\npath = "{tmp_path}/cache"\n[model.patchifier]\npatch_size = 2\n'
+    )
+    result = invoke("run", tmp_path / "data.toml", "--out", tmp_path / "run", "--stage", "train")
+    assert result.exit_code == 0, result.output
+    (tmp_path / "cache/train/n02/n02_1.npz").unlink()
+    (tmp_path / "cache/train/n02/n02_1.npz").write_bytes(b"")
+    result = invoke("run", tmp_path / "data.toml", "--out", tmp_path / "again", "--stage", "train")
+    assert result.exit_code == 2
+    assert "n02_1.npz: cannot be read as an .npz file" in result.stderr
 
 
 def test_two_processes_write_the_same_bytes(root, invoke):

@@ -1,12 +1,14 @@
 """Folders of images: which classes and files there are, how they are split, what is refused."""
 
 import json
+import os
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from dit_toolkit.datasets import pictures
 from dit_toolkit.datasets.image_folder import ImageFolder
 from dit_toolkit.datasets.split import held_out
 from dit_toolkit.errors import DataError, MissingDataError
@@ -43,14 +45,21 @@ def test_sizes_may_differ_in_height_and_width_and_be_grey(tree):
     assert dataset.open("val").batch(np.arange(2))[0].shape == (2, 1, 8, 12)
 
 
-def test_threads_change_nothing(tree):
-    x, _ = folder(tree).open("train").batch(np.arange(18))
-    threads = torch.get_num_threads()
-    try:
-        torch.set_num_threads(3)
-        assert torch.equal(folder(tree).open("train").batch(np.arange(18))[0], x)
-    finally:
-        torch.set_num_threads(threads)
+def test_threads_change_nothing(tree, monkeypatch):
+    found = []
+    for threads in (1, 3):
+        monkeypatch.setattr(pictures, "cores", lambda threads=threads: threads)
+        split = folder(tree, crop="random").open("train")
+        found.append(split.batch(np.arange(18), Generator(0, "train", np.arange(18)))[0])
+        assert (split._pool is None) == (threads == 1)
+    assert torch.equal(*found)
+
+
+def test_the_cores_of_a_machine_are_shared_by_its_processes(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(8))
+    for processes, expected in (("1", 8), ("3", 2), ("16", 1)):
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", processes)
+        assert pictures.cores() == expected
 
 
 def test_flips_and_random_crops_go_by_sample_and_are_for_training(tree):

@@ -7,6 +7,7 @@ import pytest
 import safetensors.torch
 import torch
 
+from dit_toolkit import distributed
 from dit_toolkit.datasets.latents import Latents
 from dit_toolkit.errors import DataError, MissingDataError
 from dit_toolkit.latents.manifest import read_manifest
@@ -144,6 +145,30 @@ def test_a_store_that_is_not_there_or_not_complete(tmp_path, samples):
 def test_a_split_that_is_not_there(samples):
     with pytest.raises(DataError, match="has no split val; it has train"):
         dataset(samples).open_latents("val", SHAPE)
+
+
+@pytest.mark.parametrize("memory", ["ram", "device"])
+@pytest.mark.parametrize("kind", ["moments", "samples"])
+def test_it_is_the_same_wherever_it_is_held(request, kind, memory, capsys):
+    store = request.getfixturevalue(kind)
+    mapped, held = (dataset(store, **options).open_latents("train", SHAPE) for options in ({}, {"memory": memory}))
+    index = np.array([3, 9, 0, 3])
+    for generators in ((None, None), [Generator(0, "train", index) for _ in range(2)]):
+        for one, other in zip(
+            *(s.batch(index, g) for s, g in zip((mapped, held), generators, strict=True)), strict=True
+        ):
+            assert torch.equal(one, other)
+    assert "GB of latents into RAM" in capsys.readouterr().err
+    before = held.batch(index)[0].clone()
+    (store / "train.safetensors").write_bytes(b"")
+    assert torch.equal(held.batch(index)[0], before)
+
+
+def test_memory_that_is_not_there_is_refused(samples, monkeypatch):
+    monkeypatch.setattr(distributed, "free_memory", lambda device: 5_000)
+    with pytest.raises(DataError, match=r'dataset.memory: .* memory = "mapped" needs none'):
+        dataset(samples, memory="ram").open_latents("train", SHAPE)
+    dataset(samples).open_latents("train", SHAPE)
 
 
 def damage(path, offset, data):

@@ -25,6 +25,7 @@ CHOICES = {
     "positions",
     "time_frequencies",
     "attention",
+    "memory",
     "gelu",
     "head",
 }

@@ -58,6 +58,8 @@ def open_caches(path: Path, format: Format, facts: Facts) -> dict[str, Cache]:
 
 def open_cache(path: Path, format: Format, split: str, facts: Facts) -> Cache:
     """Open one split; DataError where it is not there or damaged."""
+    if facts.classes and facts.num_classes not in (None, len(facts.classes)):
+        raise DataError(f"{path}: there are names of {len(facts.classes)} classes, but {facts.num_classes} classes")
     flipped = facts.flipped
     if flipped and format != "cerebras":
         raise DataError(f"{flipped}: {format} has no folders of mirrored images; cerebras has")
