@@ -20,6 +20,8 @@ from safetensors import safe_open
 from torch.utils.data import DataLoader, Dataset
 
 from dit_toolkit.files import sha256
+from dit_toolkit.latents.caches.cache import Facts
+from dit_toolkit.latents.caches.cerebras import Cerebras
 from dit_toolkit.latents.manifest import NAME, Manifest, SplitEntry, read_manifest
 from dit_toolkit.latents.reader import LatentSplit
 from dit_toolkit.latents.writer import StoreWriter
@@ -47,6 +49,15 @@ def write(folder: Path, count: int, content: str) -> LatentSplit:
             block.seal()
     store.finish()
     return LatentSplit(folder, read_manifest(folder / NAME), "train")
+
+
+def cerebras(folder: Path, count: int) -> Cerebras:
+    """One .npz file for each image."""
+    (folder / "n0").mkdir(parents=True)
+    posterior = np.random.default_rng(0).random((2 * SHAPE[0], *SHAPE[1:]), np.float32)
+    for index in range(count):
+        np.savez(folder / f"n0/{index}.npz", label=np.int32(0), vae_output=posterior, dest_path="x", src_path="y")
+    return Cerebras(folder, Facts())
 
 
 class Files(Dataset[tuple[torch.Tensor, int]]):
@@ -111,11 +122,15 @@ def main() -> None:
         library = safe_open(sample.path, "pt").get_tensor("latents")
         files = Files(root / "files", min(count, 5_000))
         slow = loader_rate(files)
+        theirs = cerebras(root / "theirs", min(count, 5_000))
+        held = LatentSplit(root / "moments", read_manifest(root / "moments" / NAME), "train", "ram")
         rows = [
             ("store, gather of float16 samples", rate(sample.gather, count)),
             ("store, batch: float32 samples and labels", rate(sample.batch, count)),
             ("store, batch of moments, mean", rate(moments.batch, count)),
             ("store, batch of moments, drawn", rate(lambda i: moments.batch(i, Generator(0, "train", i)), count)),
+            ("store held in RAM, batch of moments, mean", rate(held.batch, count)),
+            ("latent-files, one .npz for each, mean", rate(theirs.batch, len(theirs))),
             ("raw memory map, index_select", rate(lambda i: torch.index_select(raw, 0, torch.from_numpy(i)), count)),
             ("safe_open, index_select", rate(lambda i: torch.index_select(library, 0, torch.from_numpy(i)), count)),
             ("one .npy for each, Dataset + DataLoader", slow),
