@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
+
 import numpy as np
 import tomli_w
 from PIL import Image
@@ -23,6 +26,16 @@ def image(seed, height=20, width=24):
     rng = np.random.default_rng(seed)
     small = Image.fromarray(rng.integers(0, 256, (3, 3, 3), np.uint8))
     return small.resize((width, height), Image.Resampling.BICUBIC)
+
+
+def png(width, height):
+    """A PNG file that claims a size and holds nothing."""
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(b"")), (b"IEND", b"")]
+    parts = [
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
 
 
 def image_tree(root, classes=("a", "b", "c"), train=6, val=2):

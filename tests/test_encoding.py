@@ -6,11 +6,13 @@ import signal
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import attrs
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from dit_toolkit import stop
 from dit_toolkit.autoencoders.identity import Identity
@@ -23,7 +25,7 @@ from dit_toolkit.errors import DataError, Interrupted, StorageError
 from dit_toolkit.latents.manifest import read_manifest
 from dit_toolkit.latents.writer import Block, StoreWriter
 from dit_toolkit.random import Generator
-from tests.data import image_tree, save_kl
+from tests.data import image_tree, png, save_kl
 
 OPTIONS = Options(block=4, batch_size=3)
 
@@ -232,6 +234,47 @@ def test_images_that_cannot_be_read_are_left_out_and_listed(tmp_path, unreadable
     assert "3 images were left out, its manifest.json says why" in shown
 
 
+def test_every_kind_of_file_that_is_no_picture_is_in_the_report(tmp_path):
+    tree = image_tree(tmp_path / "images")
+    frames = [Image.new("RGB", (20, 20), colour) for colour in ("red", "blue")]
+    good = (tree / "train/a/000.jpg").read_bytes()
+    bad = {
+        "a/001.jpg": (b"", "the file is empty"),
+        "a/002.jpg": (b"no picture", "not a readable image"),
+        "a/003.jpg": (good[:200], "not a readable image"),
+        "b/000.png": (png(60_000, 60_000), "not a readable image"),
+        "b/001.png": (png(8, 8), "not a readable image"),
+        "b/002.gif": (None, "an animation of 2 frames"),
+        "c/000.tif": (None, "no known range"),
+        "c/001.png": (None, "too narrow"),
+    }
+    for name, (data, _) in bad.items():
+        path = tree / "train" / name
+        path.with_suffix(".jpg").unlink()
+        if data is not None:
+            path.write_bytes(data)
+    frames[0].save(tree / "train/b/002.gif", save_all=True, append_images=frames[1:])
+    Image.new("F", (20, 20)).save(tree / "train/c/000.tif")
+    Image.new("RGB", (600_000, 1)).save(tree / "train/c/001.png")
+    Image.new("CMYK", (20, 20)).save(tree / "train/c/002.jpg")
+    Image.new("I;16", (20, 20)).save(tree / "train/c/003.png")
+    (tree / "train/c/003.jpg").unlink()
+    encode(ImageFolder(path=str(tree), image_size=16, num_classes=3), Identity(), tmp_path / "out", OPTIONS)
+    skipped = read_manifest(tmp_path / "out/manifest.json").splits["train"].skipped
+    assert [skip.row for skip in skipped] == [1, 2, 3, 6, 7, 8, 12, 13]
+    for skip, (name, (_, reason)) in zip(skipped, bad.items(), strict=True):
+        assert f"{name}: " in skip.reason
+        assert reason in skip.reason
+    assert len(latents(tmp_path / "out")) == 10
+
+
+def test_labels_that_are_no_classes_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(Fashion, "class_names", ("a", "b"))
+    with pytest.raises(DataError, match="labels of val go from 0 to 9, but there are classes 0 to 1"):
+        encode(Fashion(), Identity(), tmp_path / "out", Options(splits=["val"]))
+    assert not (tmp_path / "out").exists()
+
+
 def test_too_many_of_them_stop_it(tmp_path, unreadable):
     with pytest.raises(DataError, match=r"3 images cannot be read, more than the 2 .* the last: .*b/001\.jpg"):
         encode(unreadable, Identity(), tmp_path / "out", attrs.evolve(OPTIONS, max_skipped=2))
@@ -259,6 +302,25 @@ def test_a_disk_that_fills_up_leaves_nothing_that_looks_complete(tmp_path, image
         encode(images, Identity(), tmp_path / "out", OPTIONS)
     assert not (tmp_path / "out").exists()
     monkeypatch.setattr(os, "pwrite", write)
+    encode(images, Identity(), tmp_path / "out", OPTIONS)
+    encode(images, Identity(), tmp_path / "other", OPTIONS)
+    assert contents(tmp_path / "out") == contents(tmp_path / "other")
+
+
+@pytest.mark.parametrize("name", ["train-000001.json", "manifest.json", "plan.json"])
+def test_a_disk_that_is_full_for_what_is_not_latents(tmp_path, images, monkeypatch, name):
+    replace = Path.replace
+
+    def full(self, target):
+        if Path(target).name == name:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(StorageError, match=r"cannot be written .*No space left on device"):
+        encode(images, Identity(), tmp_path / "out", OPTIONS)
+    assert not (tmp_path / "out").exists()
+    monkeypatch.setattr(Path, "replace", replace)
     encode(images, Identity(), tmp_path / "out", OPTIONS)
     encode(images, Identity(), tmp_path / "other", OPTIONS)
     assert contents(tmp_path / "out") == contents(tmp_path / "other")

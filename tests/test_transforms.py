@@ -1,8 +1,6 @@
 """Images of every sort become RGB or are refused by name; crops are those of ADM."""
 
 import io
-import struct
-import zlib
 
 import numpy as np
 import pytest
@@ -10,7 +8,7 @@ from PIL import Image
 
 from dit_toolkit.errors import DataError
 from dit_toolkit.transforms import centre_crop, is_image, random_crop, read_image, to_array
-from tests.data import image
+from tests.data import image, png
 
 
 def adm(picture, size):
@@ -86,16 +84,6 @@ def test_every_mode_becomes_rgb(tmp_path, mode, name, colour, rgb):
     picture = read_image(tmp_path / name)
     assert picture.mode == "RGB"
     assert picture.getpixel((1, 1)) == rgb
-
-
-def png(width, height):
-    """A PNG file that claims a size and holds nothing."""
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(b"")), (b"IEND", b"")]
-    parts = [
-        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
-    ]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
 
 
 def encoded(kind, **options):

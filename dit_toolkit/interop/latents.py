@@ -21,9 +21,10 @@ from dit_toolkit.errors import DataError, Interrupted
 from dit_toolkit.files import sha256
 from dit_toolkit.interop.diffusers.pipeline import vae_options
 from dit_toolkit.latents.caches import Format
-from dit_toolkit.latents.caches.cache import Cache, Facts, Scaling
+from dit_toolkit.latents.caches.cache import Cache, Facts
 from dit_toolkit.latents.caches.opening import open_caches
 from dit_toolkit.latents.manifest import DType, Manifest, SplitEntry
+from dit_toolkit.latents.scaling import Scaling
 from dit_toolkit.latents.writer import Block, StoreWriter, complete
 from dit_toolkit.progress import log, progress
 from dit_toolkit.recipe.structure import unstructure
@@ -108,8 +109,7 @@ class _Codec:
             return None
         options = KL(**vae_options(Path(path)))
         loaded = options.load()
-        scaling = Scaling(tuple(loaded.shift.flatten().tolist()), tuple(loaded.scale.flatten().tolist()))
-        return cls(options, scaling, options.fingerprint())
+        return cls(options, Scaling.of(loaded.shift, loaded.scale), options.fingerprint())
 
 
 def _divide(source: Path, cache: Cache, fraction: float) -> dict[str, Cache]:
@@ -128,10 +128,10 @@ def _plan(
 ) -> Manifest:
     """Everything about the store but its contents."""
     cache = caches["train"]
-    if codec and not cache.scaling.like(codec.scaling):
+    if codec and not cache.made_with.like(codec.scaling):
         raise DataError(
-            f"{source}: its latents z are seen as {_text(cache.scaling)}, but {options.autoencoder} scales as "
-            f"{_text(codec.scaling)}; another autoencoder made them, or another scaling factor is right"
+            f"{source}: its latents z are seen as {cache.made_with}, but {options.autoencoder} scales as "
+            f"{codec.scaling}; another autoencoder made them, or another scaling factor is right"
         )
     image, autoencoder = _sizes(source, format, cache.latent, codec, options)
     return Manifest(
@@ -153,8 +153,8 @@ def _plan(
             )
             for split, opened in caches.items()
         },
-        shift=cache.shift.flatten().tolist(),
-        scale=cache.scale.flatten().tolist(),
+        shift=list(cache.scaling.shift),
+        scale=list(cache.scaling.scale),
     )
 
 
@@ -204,14 +204,5 @@ def _copy(block: Block, cache: Cache, after: Callable[[int], None]) -> None:
 def _describe(plan: Manifest) -> str:
     rows = ", ".join(f"{entry.rows:,} rows of {split}" for split, entry in plan.splits.items())
     latent, image = (" x ".join(map(str, sides)) for sides in (plan.latent, plan.image))
-    seen = _text(Scaling(tuple(plan.shift), tuple(plan.scale)))
+    seen = Scaling(tuple(plan.shift), tuple(plan.scale))
     return f"{rows}; latents z of {latent} for images of {image}, which a model sees as {seen}"
-
-
-def _text(scaling: Scaling) -> str:
-    shift, scale = (
-        f"{numbers[0]:g}" if len(set(numbers)) == 1 else f"({numbers[0]:g}, ...)"
-        for numbers in (scaling.shift, scaling.scale)
-    )
-    shifted = "z" if shift == "0" else f"(z - {shift})"
-    return shifted if scale == "1" else f"{shifted} * {scale}"

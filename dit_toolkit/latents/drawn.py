@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from dit_toolkit.distributed import to_device
+from dit_toolkit.latents.scaling import PLAIN, Scaling
 from dit_toolkit.random import Generator
 
 
@@ -24,8 +24,7 @@ class DrawnLatents(ABC):
         moments: bool,
         flip: bool,
         augmented: bool,
-        shift: Sequence[float] = (0.0,),
-        scale: Sequence[float] = (1.0,),
+        scaling: Scaling = PLAIN,
     ) -> None:
         """Choose the rows `kept` (len,) of labels int64 (rows,).
 
@@ -33,10 +32,12 @@ class DrawnLatents(ABC):
             moments: whether a row has mean and standard deviation, or one latent.
             flip: whether it has those of the mirrored image too.
             augmented: whether one of both is drawn.
-            shift: for each channel, or for all; a model sees (z - shift) * scale of what is read.
+            scaling: from what is read to what a model sees.
         """
         self.moments, self.flip, self.augmented = moments, flip, augmented
-        self.shift, self.scale = (torch.tensor(numbers).reshape(-1, 1, 1) for numbers in (shift, scale))
+        self.scaling = self.made_with = scaling
+        """`made_with` is from the latents of the autoencoder to what a model sees, also where that is what is read."""
+        self.shift, self.scale = (torch.tensor(numbers).reshape(-1, 1, 1) for numbers in (scaling.shift, scaling.scale))
         self.shifted, self.unscaled = bool(self.shift.any()), bool((self.scale != 1).any())
         self.all_labels = labels
         self.keep(kept)

@@ -15,6 +15,7 @@ from dit_toolkit.latents.drawn import DrawnLatents
 from dit_toolkit.latents.holding import hold
 from dit_toolkit.latents.layout import layout
 from dit_toolkit.latents.manifest import SIZES, Manifest, Memory
+from dit_toolkit.latents.scaling import Scaling
 
 
 class LatentSplit(DrawnLatents):
@@ -44,8 +45,7 @@ class LatentSplit(DrawnLatents):
             moments=manifest.content == "moments",
             flip=manifest.flip,
             augmented=split == "train",
-            shift=manifest.shift,
-            scale=manifest.scale,
+            scaling=Scaling(tuple(manifest.shift), tuple(manifest.scale)),
         )
         self.versions = hold(self._map(place.latents, entry.rows), memory, self.path)
         """(rows * versions, parts, C, h, w)."""

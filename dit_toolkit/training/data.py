@@ -7,8 +7,10 @@ from typing import Literal
 
 from torch import Tensor
 
-from dit_toolkit.components import Split
+from dit_toolkit.components import PosteriorCodec, Split
 from dit_toolkit.errors import DataError
+from dit_toolkit.latents.drawn import DrawnLatents
+from dit_toolkit.latents.scaling import PLAIN, Scaling
 from dit_toolkit.progress import warn
 from dit_toolkit.random import Generator
 from dit_toolkit.recipe.schema import Recipe
@@ -25,7 +27,10 @@ def open_data(recipe: Recipe, split: Literal["train", "val"], device: str) -> tu
     """
     if recipe.dataset.latents:
         _refuse_other_autoencoder(recipe)
-        return recipe.dataset.open_latents(split, sizes(recipe).latent), lambda x, _: x
+        latents = recipe.dataset.open_latents(split, sizes(recipe).latent)
+        if recipe.dataset.encoded_by is None:
+            _refuse_other_scaling(recipe, latents)
+        return latents, lambda x, _: x
     return recipe.dataset.open(split), recipe.autoencoder.load(device).encode
 
 
@@ -44,3 +49,17 @@ def _refuse_other_autoencoder(recipe: Recipe) -> None:
         f"autoencoder: {recipe.autoencoder.kind!r} is not on this machine, so that it is not known whether it made the "
         "latents; sampling needs it"
     )
+
+
+def _refuse_other_scaling(recipe: Recipe, latents: Split) -> None:
+    """Refuse latents of which only the scaling is known, where it is another than that of the recipe's autoencoder."""
+    if not isinstance(latents, DrawnLatents) or latents.made_with == PLAIN or recipe.autoencoder.fingerprint() is None:
+        return
+    codec = recipe.autoencoder.load()
+    if isinstance(codec, PosteriorCodec) and not latents.made_with.like(
+        scaling := Scaling.of(codec.shift, codec.scale)
+    ):
+        raise DataError(
+            f"dataset: a model sees its latents z as {latents.made_with}, but the recipe's {recipe.autoencoder.kind!r} "
+            f"scales as {scaling}, so that samples would be decoded wrongly; change the scaling factor or [autoencoder]"
+        )

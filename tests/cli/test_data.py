@@ -85,13 +85,30 @@ def test_training_from_the_files_of_another_program(root, invoke, tmp_path):
         f'extends = "{root}/recipe.toml"\n[dataset]\nkind = "latent-files"\nformat = "cerebras"\nnum_classes = 3\n'
         f'image_size = [8, 12]\npath = "{tmp_path}/cache"\n[model.patchifier]\npatch_size = 2\n'
     )
-    result = invoke("run", tmp_path / "data.toml", "--out", tmp_path / "run", "--stage", "train")
-    assert result.exit_code == 0, result.output
-    (tmp_path / "cache/train/n02/n02_1.npz").unlink()
-    (tmp_path / "cache/train/n02/n02_1.npz").write_bytes(b"")
-    result = invoke("run", tmp_path / "data.toml", "--out", tmp_path / "again", "--stage", "train")
+    words = ["run", tmp_path / "data.toml", "--stage", "train", "--out"]
+    refused = invoke(*words, tmp_path / "refused")
+    assert refused.exit_code == 2
+    assert "a model sees its latents z as z * 0.18215, but the recipe's 'kl' scales as z * 0.5" in refused.stderr
+    words += [tmp_path / "run", "--set", "dataset.scaling_factor=0.5"]
+    assert invoke(*words).exit_code == 0
+    for file in (tmp_path / "cache/train").rglob("*.npz"):
+        file.write_bytes(b"")
+    result = invoke(*words, "--set", "train.max_steps=3")
     assert result.exit_code == 2
-    assert "n02_1.npz: cannot be read as an .npz file" in result.stderr
+    assert ".npz: cannot be read as an .npz file" in result.stderr
+
+
+def test_a_store_whose_autoencoder_is_not_known_is_refused_by_its_scaling(root, invoke, tmp_path):
+    cerebras(tmp_path / "cache")
+    for factor, code in ((0.18215, 2), (0.5, 0)):
+        store = tmp_path / str(factor)
+        options = ("--scaling-factor", factor, "--image-size", "8x12")
+        assert invoke("import", "latents", "cerebras", tmp_path / "cache", store, *options).exit_code == 0
+        changes = [f"dataset.path={store}", "dataset.image_size=[8,12]", "model.patchifier.patch_size=2"]
+        words = [word for change in changes for word in ("--set", change)]
+        result = invoke("run", root / "recipe.toml", "--stage", "train", "--out", tmp_path / f"run-{factor}", *words)
+        assert result.exit_code == code, result.output
+        assert ("scales as z * 0.5, so that samples would be decoded wrongly" in result.stderr) == (code == 2)
 
 
 def test_two_processes_write_the_same_bytes(root, invoke):

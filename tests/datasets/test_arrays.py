@@ -1,5 +1,8 @@
 """An .npz file of images and labels."""
 
+import io
+import zipfile
+
 import numpy as np
 import pytest
 import torch
@@ -71,6 +74,17 @@ def test_files_that_are_none_are_refused(tmp_path, data):
     path.write_bytes(path.read_bytes()[:400] if data is None else data)
     with pytest.raises(DataError, match=r"x\.npz: cannot be read"):
         arrays(tmp_path).open("train")
+
+
+def test_an_array_that_claims_to_be_enormous_is_refused(tmp_path):
+    header = io.BytesIO()
+    table = {"descr": "|u1", "fortran_order": False, "shape": (2**22, 2**12, 2**12)}
+    np.lib.format.write_array_header_1_0(header, table)
+    with zipfile.ZipFile(tmp_path / "x.npz", "w") as file:
+        file.writestr("images.npy", header.getvalue() + bytes(100))
+        file.writestr("labels.npy", b"")
+    with pytest.raises(DataError, match=r"x\.npz: cannot be read as an \.npz file"):
+        Arrays(path=str(tmp_path / "x.npz"), num_classes=3).open("train")
 
 
 def test_one_array_is_no_npz_file(tmp_path):

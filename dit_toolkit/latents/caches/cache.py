@@ -12,24 +12,10 @@ from attrs import frozen
 from dit_toolkit.components import Shape
 from dit_toolkit.errors import DataError
 from dit_toolkit.latents.drawn import DrawnLatents
+from dit_toolkit.latents.scaling import PLAIN, Scaling
 
 FACTOR = 0.18215
 """Of Stable Diffusion's autoencoder, by which DiT multiplies its latents."""
-
-
-@frozen
-class Scaling:
-    """A model sees (z - shift) * scale of a latent z as the autoencoder gives it; for each channel, or for all."""
-
-    shift: tuple[float, ...]
-    scale: tuple[float, ...]
-
-    def like(self, other: Scaling) -> bool:
-        """Whether both do the same, within the rounding of float32."""
-        pairs = ((self.shift, other.shift), (self.scale, other.scale))
-        return all(len(a) in (1, len(b)) or len(b) == 1 for a, b in pairs) and all(
-            np.allclose(a, b, rtol=1e-5, atol=1e-7) for a, b in pairs
-        )
 
 
 @frozen(kw_only=True)
@@ -50,7 +36,7 @@ class Facts:
     @property
     def scaling(self) -> Scaling | None:
         """From raw latents to what a model sees, where it is known."""
-        return self.codec if self.factor is None else Scaling((0.0,), (self.factor,))
+        return self.codec if self.factor is None else Scaling(scale=(self.factor,))
 
     @property
     def names(self) -> list[str]:
@@ -69,7 +55,6 @@ class Cache(DrawnLatents):
 
     scaled: ClassVar[bool] = False
     """Whether the files have been scaled already."""
-    scaling: Scaling
     latent: Shape
     class_names: list[str]
 
@@ -86,28 +71,22 @@ class Cache(DrawnLatents):
         augmented: bool,
     ) -> None:
         channels, height, width = latent
-        self.folder, self.latent, self.class_names, self.scaling = (
-            folder,
-            (channels, height, width),
-            class_names,
-            scaling,
-        )
+        self.folder, self.latent, self.class_names = folder, (channels, height, width), class_names
         for name in ("shift", "scale"):
             if len(getattr(scaling, name)) not in (1, channels):
                 raise DataError(
                     f"{folder}: its latents have {channels} channels, but there are {len(getattr(scaling, name))} "
                     f"numbers of the {name} that is applied to them"
                 )
-        plain = Scaling((0.0,), (1.0,)) if self.scaled else scaling
         super().__init__(
             labels,
             np.arange(len(labels)),
             moments=moments,
             flip=flip,
             augmented=augmented,
-            shift=plain.shift,
-            scale=plain.scale,
+            scaling=PLAIN if self.scaled else scaling,
         )
+        self.made_with = scaling
 
     def name(self, row: int) -> str:
         """Name a row in errors."""

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from dit_toolkit.errors import DataError
 from dit_toolkit.files import some
-from dit_toolkit.latents.caches.cache import FACTOR, Cache, Facts, Scaling, numbers, whole_number
+from dit_toolkit.latents.caches.cache import FACTOR, Cache, Facts, numbers, whole_number
 from dit_toolkit.latents.numpy_files import read_npz
+from dit_toolkit.latents.scaling import Scaling
 
 LIMITS = -30.0, 20.0
 """To which the logarithm of the variance is clamped (Rombach et al. 2022, as in their code and diffusers')."""
@@ -55,7 +56,7 @@ class Cerebras(Cache):
             np.array(labels, dtype=np.int64),
             (self._shape[0] // 2, *self._shape[1:]),
             [facts.classes[name] for name in known] if facts.classes else known,
-            facts.scaling or Scaling((0.0,), (FACTOR,)),
+            facts.scaling or Scaling(scale=(FACTOR,)),
             moments=True,
             flip=self.flipped is not None,
             augmented=facts.augmented,

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from dit_toolkit.errors import DataError
 from dit_toolkit.files import some
-from dit_toolkit.latents.caches.cache import FACTOR, Cache, Facts, Scaling, numbers, refuse_label, whole_number
+from dit_toolkit.latents.caches.cache import FACTOR, Cache, Facts, numbers, refuse_label, whole_number
 from dit_toolkit.latents.numpy_files import read_npy
+from dit_toolkit.latents.scaling import Scaling
 from dit_toolkit.progress import track
 
 
@@ -37,7 +38,7 @@ class FastDiT(Cache):
             found,
             self._latent(0, None).shape,
             facts.names,
-            Scaling((0.0,), (facts.factor or FACTOR,)),
+            Scaling(scale=(facts.factor or FACTOR,)),
             moments=False,
             flip=False,
             augmented=facts.augmented,

@@ -10,7 +10,8 @@ from safetensors import safe_open
 from torch import Tensor
 
 from dit_toolkit.errors import DataError
-from dit_toolkit.latents.caches.cache import Cache, Facts, Scaling, refuse_label
+from dit_toolkit.latents.caches.cache import Cache, Facts, refuse_label
+from dit_toolkit.latents.scaling import Scaling
 
 STATS = "latents_stats.pt"
 

@@ -49,7 +49,7 @@ def open_caches(path: Path, format: Format, facts: Facts) -> dict[str, Cache]:
     opened = {split: open_cache(path, format, split, facts) for split in places(path, format)}
     first = opened["train"]
     for split, cache in opened.items():
-        for name in ("latent", "flip", "moments", "class_names", "scaling"):
+        for name in ("latent", "flip", "moments", "class_names", "made_with"):
             here, there = getattr(cache, name), getattr(first, name)
             if here != there:
                 raise DataError(f"{path}: {name} of {split} is {str(here)[:80]}, of train {str(there)[:80]}")
