@@ -6,6 +6,7 @@ import os
 
 import numpy as np
 import pytest
+import torch
 from safetensors.torch import load_file
 
 from dit_toolkit.datasets.latents import Latents
@@ -115,6 +116,16 @@ def test_lightningdit_is_scaled_by_its_statistics(take, tmp_path, flip):
     expected = (versions[:, 0] - mean[:, None, None]) / std[:, None, None] * 0.5
     np.testing.assert_allclose(seen(tmp_path / "store"), expected, rtol=1e-5, atol=1e-6)
     assert (manifest.flip, manifest.image, manifest.autoencoder) == (flip, (3, 64, 96), {"kind": "unknown"})
+
+
+def test_val_of_lightningdit_is_scaled_by_the_statistics_of_train(take, tmp_path):
+    versions, _, mean, std = caches.lightningdit(tmp_path / "source/train")
+    caches.lightningdit(tmp_path / "source/val")
+    torch.save({"mean": torch.ones(4), "std": torch.ones(4)}, tmp_path / "source/val/latents_stats.pt")
+    result, _ = take("lightningdit", "--num-classes", "3", "--dtype", "float32")
+    assert result.exit_code == 0, result.output
+    expected = (versions[:, 0] - mean[:, None, None]) / std[:, None, None]
+    np.testing.assert_allclose(seen(tmp_path / "store", "val"), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_lightningdit_without_statistics_is_multiplied(take, tmp_path):

@@ -1,15 +1,20 @@
 """Micro-batches made ready beforehand are those that would be made when they are asked for."""
 
+import json
 import threading
 import time
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
 from dit_toolkit import distributed, load_recipe
+from dit_toolkit.datasets.fashion import FashionSplit
 from dit_toolkit.errors import DataError
 from dit_toolkit.random import Generator
+from dit_toolkit.run import run
+from dit_toolkit.training import loop
 from dit_toolkit.training.batches import AHEAD, Batches
 from dit_toolkit.training.order import Order
 from tests.conftest import ROOT, SMALL
@@ -140,3 +145,29 @@ def test_the_share_of_waiting(recipe):
         share = batches.waited_share(time.perf_counter() - began)
         assert 0.06 / (time.perf_counter() - began) <= share <= 1
         assert batches.waited_share(1.0) == 0
+
+
+def test_a_run_is_the_same_without_reading_ahead(small_run, tmp_path, monkeypatch):
+    recipe, folder = small_run
+    monkeypatch.setattr(loop, "Batches", partial(Batches, ahead=0))
+    again = run(recipe, name="again", out=tmp_path / "again", stages=["train"])
+    one, other = (
+        [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()] for path in (folder, again)
+    )
+    assert [(line["loss"], line["grad_norm"]) for line in one] == [(line["loss"], line["grad_norm"]) for line in other]
+    assert all(0 < line["data_wait"] < 1 for line in one + other)
+
+
+def test_a_run_whose_data_fail_ends_with_their_message(small_run, tmp_path, monkeypatch):
+    batch = FashionSplit.batch
+
+    def failing(self, indices, generator=None):
+        if generator is not None and int(generator.index[0]) >= 16:
+            raise DataError("the third step cannot be read")
+        return batch(self, indices, generator)
+
+    monkeypatch.setattr(FashionSplit, "batch", failing)
+    with pytest.raises(DataError, match="the third step cannot be read"):
+        run(small_run[0], name="failing", out=tmp_path / "failing", stages=["train"])
+    assert len((tmp_path / "failing/metrics.jsonl").read_text().splitlines()) == 2
+    assert threads() == []

@@ -20,7 +20,7 @@ class LightningDiT(Cache):
     """Shards `*.safetensors` with `latents` (n, C, h, w), `labels` (n,) and, for mirrored images, `latents_flip`.
 
     A model sees (z - mean) / std times a factor (1 unless given), with mean and std (1, C, 1, 1) of latents_stats.pt.
-    Without that file, it sees z times the factor.
+    Without that file, it sees z times the factor. The statistics are those of train, also for val.
     """
 
     def __init__(self, folder: Path, facts: Facts) -> None:
@@ -42,7 +42,7 @@ class LightningDiT(Cache):
             np.concatenate([shard.labels for shard in self.shards]),
             first.latent,
             facts.names,
-            _scaling(folder / STATS, facts),
+            _scaling((folder.parent / "train" if folder.name == "val" else folder) / STATS, facts),
             moments=False,
             flip=len(first.versions) == 2,
             augmented=facts.augmented,
