@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from dit_toolkit import stop
 from dit_toolkit.datasets.latents import Latents
 from dit_toolkit.latents.manifest import read_manifest
 from dit_toolkit.random import Generator
@@ -215,6 +216,11 @@ def test_it_goes_on_where_it_was_and_never_twice(take, tmp_path, monkeypatch):
     assert (result.exit_code, manifest) == (5, None)
     assert "cannot be written (No space left on device)" in result.stderr
     monkeypatch.setattr(os, "pwrite", write)
+    with monkeypatch.context() as patch:
+        patch.setattr(stop, "requested", lambda: "SIGTERM")
+        result, manifest = take("cerebras")
+    assert (result.exit_code, manifest) == (3, None)
+    assert "stopped by SIGTERM; the same command goes on from the last finished block" in result.stderr
     result, _ = take("cerebras")
     assert result.exit_code == 0, result.output
     assert take("cerebras", out="whole")[0].exit_code == 0
