@@ -239,7 +239,8 @@ def _counted(trained: Trained) -> Iterator[Callable[[], int]]:
         nonlocal total
         total += len(inputs[0])
 
-    hooks = [each.network.register_forward_pre_hook(count) for each in (trained, guide) if each]
+    networks = [each.network for each in (trained, guide) if each]
+    hooks = [each.register_forward_pre_hook(count) for each in networks if isinstance(each, torch.nn.Module)]
     try:
         yield lambda: total
     finally:

@@ -86,11 +86,16 @@ def mean(value: torch.Tensor) -> float:
 
 def any_of(flag: bool) -> bool:
     """Whether the flag is set on any process."""
+    return bool(highest(int(flag)))
+
+
+def highest(value: int) -> int:
+    """The greatest of the processes' numbers."""
     if size() == 1:
-        return flag
-    value = torch.tensor(int(flag), device=device())
-    dist.all_reduce(value, op=dist.ReduceOp.MAX)
-    return bool(value)
+        return value
+    found = torch.tensor(value, device=device())
+    dist.all_reduce(found, op=dist.ReduceOp.MAX)
+    return int(found)
 
 
 def gather(value: Any) -> list[Any]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
 
 class Step(NamedTuple):
@@ -26,6 +26,10 @@ class Engine(ABC):
         """Run the forward pass in the precision of the backend."""
 
     @abstractmethod
+    def infer(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
+        """Run the forward pass as after training: no dropout, nothing kept for gradients, training left as it was."""
+
+    @abstractmethod
     def backward(self, loss: Tensor) -> None:
         """Accumulate the gradient of one micro-batch's mean loss."""
 
@@ -38,6 +42,10 @@ class Engine(ABC):
         """The float32 master weights that this rank owns (whole, or its ZeRO shard), as tensors open to writing."""
 
     @abstractmethod
+    def refresh(self) -> None:
+        """Let the forward pass use what stands in the master weights now, as after an optimizer step."""
+
+    @abstractmethod
     def state(self) -> dict[str, Tensor]:
         """Gather the whole float32 weights by name, from the master weights, on rank 0 (empty on the others)."""
 
@@ -48,3 +56,20 @@ class Engine(ABC):
     @abstractmethod
     def load(self, folder: Path) -> None:
         """Read what `save` wrote, with the same world size; CheckpointError where it does not fit."""
+
+
+def infer(model: nn.Module, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
+    """Run a module in evaluation mode without gradients, and put it back into the mode that it had.
+
+    Not in torch's inference mode, also where the caller is: weights gathered there could not be trained any more.
+    """
+    import torch
+
+    training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode(False), torch.no_grad():
+            output: Tensor = model(x, t, y)
+            return output
+    finally:
+        model.train(training)

@@ -15,7 +15,7 @@ import numpy as np
 import tomli
 import torch
 
-from dit_toolkit import checkpoint, distributed, flops, stop
+from dit_toolkit import checkpoint, distributed, flops, stop, validation
 from dit_toolkit.build import build_model
 from dit_toolkit.errors import CheckpointError, DataError
 from dit_toolkit.evaluation import evaluate, table
@@ -32,7 +32,11 @@ from dit_toolkit.sampling import Trained, describe, load, sample_to_file
 from dit_toolkit.training.loop import train as train_steps
 
 STAGES = ("train", "sample", "evaluate")
-FREE = {"max_steps", "log_every", "checkpoint_every", "checkpoint_keep", "trackers"}
+"""What is done where nothing is said; "validate" is done where it is asked for."""
+FREE = {
+    *("max_steps", "log_every", "checkpoint_every", "checkpoint_keep", "trackers"),
+    *("validate_every", "validate_images", "sample_every"),
+}
 """Options of [train] that may change between a run and its continuation."""
 
 
@@ -50,7 +54,7 @@ def run(recipe: Recipe, *, name: str, out: Path | None = None, stages: Sequence[
     """
     began = time.perf_counter()
     distributed.initialise()
-    if "train" in stages or not stages:
+    if {"train", "validate"} & set(stages) or not stages:
         recipe.dataset.check()
     stages = stages or _possible(recipe)
     with stop.listening():
@@ -72,6 +76,10 @@ def run(recipe: Recipe, *, name: str, out: Path | None = None, stages: Sequence[
                 log(f"{folder}: already trained for {done} steps")
             else:
                 train_steps(recipe, folder, files=files, resume=newest)
+        if "validate" in stages:
+            results = validation.validate(recipe, folder)
+            if distributed.rank() == 0:
+                _print(validation.table(results))
         if "sample" in stages or "evaluate" in stages:
             _sample_and_evaluate(recipe, folder, draw="sample" in stages, judge="evaluate" in stages)
         if distributed.rank() == 0:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from functools import cached_property
 from pathlib import Path
@@ -34,6 +34,9 @@ from dit_toolkit.recipe.sizes import sizes
 from dit_toolkit.recipe.structure import fault, unstructure
 from dit_toolkit.weights import read_weights
 
+Network = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""network(x (N, C, H, W), t (N,), y (N,)) -> (N, C_out, H, W)."""
+
 SAMPLED = ("autoencoder", "model", "objective", "sample")
 """Tables on whose components the images depend."""
 CALL = ("sampler", "seed", "cfg_scale", "cfg_channels", "cfg_interval", "cfg_rescale", "cfg_passes")
@@ -45,7 +48,8 @@ class Trained:
     """A trained model with everything that drawing from it needs."""
 
     recipe: Recipe
-    model: DiT
+    model: Network
+    """The DiT, or the forward pass of one in training, which has its own precision."""
     codec: Codec
     step: int
     weights: str
@@ -55,9 +59,11 @@ class Trained:
     device: str
 
     @cached_property
-    def network(self) -> DiT:
+    def network(self) -> Network:
         """The model in the precision of the recipe's [sample]."""
-        return self.model if self.recipe.sample.precision == "fp32" else deepcopy(self.model).bfloat16()
+        if self.recipe.sample.precision == "fp32" or not isinstance(self.model, DiT):
+            return self.model
+        return deepcopy(self.model).bfloat16()
 
     def with_sample(self, settings: Sample) -> Trained:
         """Return the same model with other settings in its recipe's [sample]."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from attrs import field, frozen
 
 from dit_toolkit.components import Backend
-from dit_toolkit.engine import Engine, Step
+from dit_toolkit.engine import Engine, Step, infer
 from dit_toolkit.errors import CheckpointError, RecipeError
 
 if TYPE_CHECKING:
@@ -128,6 +128,10 @@ class DeepSpeedEngine(Engine):
         """Run the model through the engine."""
         return self.engine(x, t, y)
 
+    def infer(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
+        """Run the bare model, past the engine's timers; in stage 3 its hooks gather the weights."""
+        return infer(self.engine.module, x, t, y)
+
     def backward(self, loss: Tensor) -> None:
         """Accumulate; the engine divides by the number of micro-batches."""
         self.engine.backward(loss)
@@ -160,6 +164,25 @@ class DeepSpeedEngine(Engine):
         if hasattr(optimizer, "fp32_groups"):
             return [t.data for group in optimizer.fp32_groups for t in group]
         return [p.data for p in self.engine.module.parameters()]
+
+    def refresh(self) -> None:
+        """Copy the masters of this rank to the weights and gather those of the others, as DeepSpeed's own step does."""
+        optimizer = self.engine.optimizer
+        if hasattr(optimizer, "update_lp_params"):  # Stages 1 and 2.
+            optimizer.update_lp_params()
+        elif hasattr(optimizer, "fp32_partitioned_groups_flat"):  # Stage 3.
+            optimizer._partition_all_parameters()  # Weights that a forward pass left whole would stay as they are.
+            for group in range(len(optimizer.fp32_partitioned_groups_flat)):
+                optimizer._reassign_or_swap_out_partitioned_parameters(group)
+            if optimizer.persistent_parameters:
+                optimizer.persistent_parameters[0].all_gather(optimizer.persistent_parameters)
+        elif hasattr(optimizer, "fp32_groups_flat"):
+            for low, high in zip(optimizer.fp16_groups_flat, optimizer.fp32_groups_flat, strict=True):
+                low.data.copy_(high.data)
+        elif hasattr(optimizer, "fp32_groups"):
+            for lows, highs in zip(optimizer.fp16_groups, optimizer.fp32_groups, strict=True):
+                for low, high in zip(lows, highs, strict=True):
+                    low.data.copy_(high.data)
 
     def state(self) -> dict[str, Tensor]:
         """Gather each weight in turn."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from attrs import frozen
 
 from dit_toolkit.components import Backend
-from dit_toolkit.engine import Engine, Step
+from dit_toolkit.engine import Engine, Step, infer
 from dit_toolkit.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -63,6 +63,10 @@ class SingleEngine(Engine):
         """Run the model."""
         return self.model(x, t, y)
 
+    def infer(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
+        """Run the model in evaluation mode."""
+        return infer(self.model, x, t, y)
+
     def backward(self, loss: Tensor) -> None:
         """Add the gradient of loss / accumulation."""
         (loss / self.accumulation).backward()
@@ -83,15 +87,19 @@ class SingleEngine(Engine):
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         self.optimizer.step()
-        for param, master in zip(self.params, self.masters, strict=True):
+        for param in self.params:
             param.grad = None
-            if low:
-                param.data.copy_(master.data)
+        self.refresh()
         return Step(float(norm), applied=True)
 
     def master(self) -> list[Tensor]:
         """Every parameter in float32."""
         return [p.data for p in self.masters]
+
+    def refresh(self) -> None:
+        """Round the masters to the weights, where these are others."""
+        for param, master in zip(self.params, self.masters, strict=True) if self.masters is not self.params else ():
+            param.data.copy_(master.data)
 
     def state(self) -> dict[str, Tensor]:
         """Copy the float32 weights by name."""

@@ -13,7 +13,7 @@ from dit_toolkit.errors import MissingDataError
 from dit_toolkit.progress import warn
 from dit_toolkit.recipe.sizes import split_batch
 
-STAGES = ("train", "sample", "evaluate")
+STAGES = ("train", "validate", "sample", "evaluate")
 
 
 @click.command()
@@ -22,7 +22,13 @@ STAGES = ("train", "sample", "evaluate")
 @plugin_options
 @click.option("--out", type=NEW, metavar="DIR", help="Run folder; runs/<name of the recipe> unless given.")
 @procs_option
-@click.option("--stage", "stages", multiple=True, type=click.Choice(STAGES), help="Do only this; may be repeated.")
+@click.option(
+    "--stage",
+    "stages",
+    multiple=True,
+    type=click.Choice(STAGES),
+    help="Do only this; may be repeated. Without, all but validate.",
+)
 @click.option("--fresh", is_flag=True, help="Start over in a new folder instead of going on.")
 @click.pass_context
 def run(
@@ -45,7 +51,7 @@ def run(
     world = launch.world()  # Under srun, this sets the rank by which only one process speaks.
     # Before any process is started, so that faults are said once.
     loaded = load_with_options(recipe, changes, files, blocked)
-    if "train" in stages or not stages:
+    if {"train", "validate"} & set(stages) or not stages:
         try:
             loaded.dataset.check()
         except MissingDataError as error:

@@ -81,6 +81,12 @@ class Train:
     ema_decay: float = field(default=0.9999, validator=[ge(0), lt(1)])
     """Decay of the float32 moving average of the weights, ramped as min(decay, (1 + n) / (10 + n))."""
     log_every: int = field(default=100, validator=COUNT)
+    validate_every: int = field(default=0, validator=[ge(0), le(2**31)])
+    """Steps between two looks at the loss on held-out images, by the averaged weights; 0 for none."""
+    validate_images: int = field(default=1_000, validator=COUNT)
+    """Held-out images of such a look and of `--stage validate`, spread over the split; all where it has fewer."""
+    sample_every: int = field(default=0, validator=[ge(0), le(2**31)])
+    """Steps between two pictures of samples, by the averaged and by the raw weights; 0 for none."""
     checkpoint_every: int = field(default=10_000, validator=COUNT)
     checkpoint_keep: int = field(default=2, validator=[ge(2), le(1_000_000)])
     """Newest checkpoints to keep."""

@@ -42,6 +42,17 @@ class EMA:
         finally:
             self._swap(engine)
 
+    @contextmanager
+    def running(self, engine: Engine) -> Iterator[None]:
+        """Run the engine's forward pass with the average for the length of a `with` block, without another copy.
+
+        After an error the engine stays as it is: ranks that go on without the one that failed must not wait for it.
+        """
+        with self.applied(engine):
+            engine.refresh()
+            yield
+        engine.refresh()
+
     def _swap(self, engine: Engine) -> None:
         for shadow, master in zip(self.shadow, engine.master(), strict=True):
             pieces = (torch.split(tensor[None] if tensor.ndim == 0 else tensor, PIECE) for tensor in (shadow, master))

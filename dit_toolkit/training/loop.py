@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -21,7 +20,9 @@ from dit_toolkit.training.data import open_data
 from dit_toolkit.training.ema import EMA
 from dit_toolkit.training.fit import micro_batch_size
 from dit_toolkit.training.order import drop_labels
+from dit_toolkit.training.rate import Rate, shown
 from dit_toolkit.training.state import Log, load_state, save_state
+from dit_toolkit.training.watch import Watch
 
 
 def train(recipe: Recipe, folder: Path, *, files: Mapping[str, str], resume: Path | None = None) -> int:
@@ -62,7 +63,8 @@ def train(recipe: Recipe, folder: Path, *, files: Mapping[str, str], resume: Pat
     ema = EMA(engine, settings.ema_decay)
     step = load_state(resume, engine, ema, recipe) if resume else 0
 
-    saved, since, loss_sum, logged = step, time.perf_counter(), torch.zeros((), device=device), step
+    watch, rate = Watch(recipe, folder, engine, ema, device), Rate(recipe, step)
+    saved, loss_sum, logged = step, torch.zeros((), device=device), step
     with progress("train", settings.max_steps, done=step) as bar, Log(folder, settings, recipe, step) as log, batches:
         while step < settings.max_steps:
             lr = learning_rate(settings, step)
@@ -79,30 +81,27 @@ def train(recipe: Recipe, folder: Path, *, files: Mapping[str, str], resume: Pat
             step += 1
 
             stopping = distributed.any_of(stop.requested() is not None)
-            if step % settings.log_every == 0 or step == settings.max_steps or stopping:
-                now, steps = time.perf_counter(), step - logged
+            if step % settings.log_every == 0 or step == settings.max_steps or stopping or watch.due(step):
+                speed = rate.read(step)
                 values = {
                     "step": step,
                     "images_seen": step * settings.global_batch_size,
-                    "loss": distributed.mean(loss_sum) / steps,
+                    "loss": distributed.mean(loss_sum) / (step - logged),
                     "grad_norm": update.grad_norm,
                     "lr": lr,
-                    "images_per_second": steps * settings.global_batch_size / (now - since),
-                    "seconds": now - since,
-                    "data_wait": batches.waited_share(now - since),
+                    **speed,
+                    "data_wait": batches.waited_share(speed["seconds"]),
                 }
                 if not math.isfinite(values["loss"]) or (update.applied and not math.isfinite(update.grad_norm)):
                     raise NonFiniteError(
                         f"training is no longer finite at step {step}: loss {values['loss']}, gradient norm "
                         f"{update.grad_norm}; a lower train.lr, train.gradient_clipping or precision 'fp32' may help"
                     )
+                values |= watch(step, log)
                 log.write(values)
-                since, loss_sum, logged = now, torch.zeros_like(loss_sum), step
-                bar.show(
-                    loss=f"{values['loss']:.4f}",
-                    images_per_s=f"{values['images_per_second']:.0f}",
-                    data_wait=f"{values['data_wait']:.1%}",
-                )
+                bar.show(**shown(values))
+                loss_sum, logged = torch.zeros_like(loss_sum), step
+                rate.start(step)
             bar.advance()
             if step % settings.checkpoint_every == 0 or step == settings.max_steps or stopping:
                 checkpoint.save(

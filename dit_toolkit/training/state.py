@@ -79,6 +79,10 @@ class Log:
                 file.write(json.dumps(values) + "\n")
             self._tell("log", int(values["step"]), values)
 
+    def picture(self, step: int, name: str, path: Path) -> None:
+        """Show a picture that was written to the trackers."""
+        self._tell("images", step, name, path)
+
     def _forget_after(self, step: int) -> None:
         """Drop lines of steps that are about to be done again, and a line cut short by a kill."""
         if not self.path.exists():

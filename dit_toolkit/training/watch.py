@@ -1,0 +1,86 @@
+"""Looks at a model while it is trained: its loss on held-out images and its samples. Training does not notice."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Literal
+
+from dit_toolkit import distributed
+from dit_toolkit.engine import Engine
+from dit_toolkit.errors import DataError
+from dit_toolkit.progress import warn
+from dit_toolkit.recipe.schema import Recipe
+from dit_toolkit.training.ema import EMA
+from dit_toolkit.training.heldout import HeldOut
+from dit_toolkit.training.lockstep import Stopped
+from dit_toolkit.training.pictures import Pictures
+from dit_toolkit.training.state import Log
+
+
+class Watch:
+    """Validates every `train.validate_every` and draws every `train.sample_every` steps, and both after the last.
+
+    The averaged weights take the place of the engine's for that time, and come back to the bit: average and master
+    weights are exchanged, and then made the weights of the forward pass as an optimizer step does. That takes no
+    memory for a second model, and works however the weights are spread over the processes.
+
+    Raises:
+        DataError: there is no held-out split.
+        CheckpointError: the guide that the recipe names is not there.
+    """
+
+    def __init__(self, recipe: Recipe, folder: Path, engine: Engine, ema: EMA, device: str) -> None:
+        settings = recipe.train
+        self.engine, self.ema, self.last = engine, ema, settings.max_steps
+        self.held_out = HeldOut(recipe, device) if settings.validate_every else None
+        self.pictures = _pictures(recipe, folder, engine, device) if settings.sample_every else None
+        self.validate_every = settings.validate_every
+        self.sample_every = settings.sample_every if self.pictures else 0
+
+    def due(self, step: int) -> bool:
+        """Whether there is something to look at after a step."""
+        return self._falls(step, self.validate_every) or self._falls(step, self.sample_every)
+
+    def __call__(self, step: int, log: Log) -> dict[str, float]:
+        """Look, where it is due; returns the loss as `HeldOutLoss.as_dict`, or nothing where a signal asks to stop."""
+        found: dict[str, float] = {}
+        if not self.due(step):
+            return found
+        held_out = self.held_out if self._falls(step, self.validate_every) else None
+        pictures = self.pictures if self._falls(step, self.sample_every) else None
+        if pictures:
+            with suppress(Stopped):
+                _draw(pictures, step, "raw", log)
+        with self.ema.running(self.engine), suppress(Stopped):
+            if held_out:
+                found = held_out.loss(self.engine.infer).as_dict()
+            if pictures:
+                _draw(pictures, step, "ema", log)
+        return found
+
+    def _falls(self, step: int, every: int) -> bool:
+        return every > 0 and (step % every == 0 or step == self.last)
+
+
+def _draw(pictures: Pictures, step: int, weights: Literal["ema", "raw"], log: Log) -> None:
+    """Draw a picture; a disk that does not take it is a warning, and no reason to end a training."""
+    try:
+        path = pictures.draw(step, weights)
+    except OSError as error:
+        warn(f"the samples of step {step} cannot be written: {error}")
+    else:
+        log.picture(step, f"samples/{weights}", path)
+
+
+def _pictures(recipe: Recipe, folder: Path, engine: Engine, device: str) -> Pictures | None:
+    """Prepare them on every process, or none, with a warning, where one of them has no autoencoder to decode with."""
+    pictures, fault = None, None
+    try:
+        pictures = Pictures(recipe, folder, engine.infer, device)
+    except DataError as error:
+        fault = error.lines[0]
+    if faults := [found for found in distributed.gather(fault) if found]:
+        warn(f"{faults[0]}. Latents can be trained on without it, but train.sample_every draws nothing")
+        return None
+    return pictures
