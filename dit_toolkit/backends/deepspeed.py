@@ -65,6 +65,8 @@ class DeepSpeed(Backend):
         deepspeed = _import(device)
         config = self._config(precision, gradient_clipping, micro_batch_size, accumulation, device)
         engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=config)
+        if hasattr(engine.optimizer, "fp32_groups"):
+            _undo_first_step(engine.optimizer)
         return DeepSpeedEngine(engine, gradient_clipping)
 
     def _config(
@@ -115,6 +117,15 @@ def _import(device: str) -> Any:
         dist_backend="gloo" if device == "cpu" else "nccl", auto_mpi_discovery=False, verbose=False
     )
     return deepspeed
+
+
+def _undo_first_step(optimizer: Any) -> None:
+    """Take back the step on zero gradients with which stage 0 in 16 bits makes the optimizer's state: it decays the
+    masters, and Adam would count one step too many."""
+    optimizer.optimizer.state.clear()
+    for low, high in zip(optimizer.fp16_groups, optimizer.fp32_groups, strict=True):
+        for param, master in zip(low, high, strict=True):
+            master.data.copy_(param.data)
 
 
 class DeepSpeedEngine(Engine):

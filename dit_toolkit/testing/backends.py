@@ -103,6 +103,51 @@ def check_masters_are_the_weights(backend: Backend) -> None:
         assert not wrong, f"state() of {', '.join(wrong)} does not show what was written into master()"
 
 
+def check_refresh_runs_what_the_masters_hold(backend: Backend) -> None:
+    """What is written into `master()` is what runs after `refresh()`, and the weights come back to the bit."""
+    import torch
+
+    precisions: tuple[Literal["fp32", "bf16"], ...] = ("fp32", "bf16")
+    for precision in precisions:
+        with _quiet():
+            engine = _start(backend, precision=precision)
+            inputs = randn(4, 1, 2, 2), torch.zeros(4), torch.zeros(4, dtype=torch.int64)
+            before, kept = engine.infer(*inputs), [tensor.clone() for tensor in engine.master()]
+            for tensor in engine.master():
+                tensor.fill_(0.0)
+            if any(value.any() for value in engine.state().values()):
+                return  # `check_masters_are_the_weights` has it.
+            engine.refresh()
+            assert not engine.infer(*inputs).any(), f"in {precision}, refresh() leaves the weights that ran before"
+            for tensor, value in zip(engine.master(), kept, strict=True):
+                tensor.copy_(value)
+            engine.refresh()
+            same = torch.equal(engine.infer(*inputs), before)
+            assert same, f"in {precision}, refresh() does not give back the weights of a master that was put back"
+
+
+def check_inference_leaves_training(backend: Backend) -> None:
+    """`infer` knows no dropout and keeps nothing for gradients, the training after it does."""
+    import torch
+
+    with _quiet(), seeded():
+        model = randomise(_network())
+        model.register_module("drop", torch.nn.Dropout(0.5))
+        model.register_forward_hook(lambda module, _, output: module.drop(output))
+        engine = _start(backend, model=model)
+        inputs = randn(4, 1, 2, 2), torch.zeros(4), torch.zeros(4, dtype=torch.int64)
+        with torch.inference_mode():
+            first = engine.infer(*inputs)
+        assert not first.requires_grad, "what infer() returns requires gradients"
+        assert first.all(), "infer() runs with dropout"
+        output = engine(*inputs)
+        assert output.requires_grad, "after infer() the forward pass keeps nothing for gradients"
+        assert not output.all(), "after infer() the forward pass runs without dropout"
+        engine.backward(output.square().mean())
+        engine.step(LR)
+        assert not torch.equal(engine.infer(*inputs), first), "after infer() a step changes nothing"
+
+
 def check_resumes(backend: Backend) -> None:
     """Saved and loaded into a new engine, the next losses are the same ones, bit for bit."""
     with tempfile.TemporaryDirectory() as name, _quiet():

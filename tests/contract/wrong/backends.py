@@ -39,6 +39,16 @@ class Copies(SingleEngine):
         return [tensor.clone() for tensor in super().master()]
 
 
+class Stale(SingleEngine):
+    def refresh(self):
+        pass
+
+
+class Drops(SingleEngine):
+    def infer(self, x, t, y):
+        return self.model(x, t, y).detach()
+
+
 class WeightsOnly(SingleEngine):
     """Forgets the optimizer's state."""
 
@@ -71,6 +81,16 @@ class Low(Started):
 @wrong("masters_are_the_weights")
 class Copying(Started):
     engine = Copies
+
+
+@wrong("refresh_runs_what_the_masters_hold")
+class Forgetful(Started):
+    engine = Stale
+
+
+@wrong("inference_leaves_training")
+class Dropping(Started):
+    engine = Drops
 
 
 @wrong("resumes")

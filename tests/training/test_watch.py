@@ -1,0 +1,130 @@
+"""Looking at a model in training leaves the training as it is."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from dit_toolkit import load_recipe, stop
+from dit_toolkit.build import build_model
+from dit_toolkit.training.ema import EMA
+from dit_toolkit.training.loop import train
+from dit_toolkit.training.pictures import COLUMNS, Pictures
+from dit_toolkit.training.state import Log
+from dit_toolkit.training.watch import Watch
+from tests.conftest import ROOT, SMALL
+
+LOOKS = ["train.validate_every=2", "train.validate_images=40", "train.sample_every=3", "sample.sampler.num_steps=2"]
+
+
+def recipe(*changes):
+    return load_recipe(ROOT / "recipes/fashion.toml", set=[*SMALL, "train.log_every=100", *changes])
+
+
+@pytest.fixture
+def started(tmp_path):
+    """(watch, engine, average, log) of a small model in bf16 whose average is another than its weights."""
+    chosen = recipe(*LOOKS, "train.precision=bf16")
+    torch.manual_seed(0)
+    model = build_model(chosen)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    engine = chosen.train.backend.start(
+        model,
+        torch.optim.AdamW(model.parameters()),
+        precision="bf16",
+        gradient_clipping=0.0,
+        micro_batch_size=1,
+        accumulation=1,
+        device="cpu",
+    )
+    ema = EMA(engine, 0.9)
+    for shadow in ema.shadow:
+        shadow.mul_(0.5)
+    with Log(tmp_path, chosen.train, chosen, 0) as log:
+        yield Watch(chosen, tmp_path, engine, ema, "cpu"), engine, ema, log
+
+
+def bits(engine, ema):
+    return [tensor.clone() for tensor in (*engine.params, *engine.master(), *ema.shadow)]
+
+
+def test_weights_and_average_come_back_to_the_bit_and_the_loss_is_that_of_the_average(started):
+    watch, engine, ema, log = started
+    before = bits(engine, ema)
+    found = watch(2, log)
+    assert all(torch.equal(a, b) for a, b in zip(before, bits(engine, ema), strict=True))
+    raw = watch.held_out.loss(engine.infer).mean
+    with ema.running(engine):
+        average = watch.held_out.loss(engine.infer).mean
+    assert found["val_loss"] == average != raw
+
+
+def test_a_signal_in_the_middle_leaves_everything_as_it_was(started, monkeypatch):
+    watch, engine, ema, log = started
+    before = bits(engine, ema)
+    calls = []
+
+    def infer(*inputs):
+        calls.append(monkeypatch.setattr(stop, "_requested", "SIGTERM" if len(calls) > 3 else None))
+        return type(engine).infer(engine, *inputs)
+
+    monkeypatch.setattr(engine, "infer", infer)
+    assert watch(2, log) == {}
+    assert len(calls) == 5
+    assert all(torch.equal(a, b) for a, b in zip(before, bits(engine, ema), strict=True))
+
+
+def test_what_is_due(started):
+    watch, *_ = started
+    assert [step for step in range(1, 7) if watch.due(step)] == [2, 3, 4, 6]  # 4 is the last
+
+
+def test_the_same_weights_and_steps_with_and_without(tmp_path):
+    """Also where a step would not have been logged; dropped labels and the optimizer's state are part of it."""
+    for name in ("plain", "watched"):
+        (tmp_path / name).mkdir()
+    train(recipe("train.max_steps=5"), tmp_path / "plain", files={})
+    train(recipe("train.max_steps=5", *LOOKS), tmp_path / "watched", files={})
+    for name in ("raw", "ema"):
+        one, other = (
+            (tmp_path / run / f"checkpoints/step-00000005/{name}.safetensors").read_bytes()
+            for run in ("plain", "watched")
+        )
+        assert one == other
+    rows = [json.loads(line) for line in (tmp_path / "watched/metrics.jsonl").read_text().splitlines()]
+    assert [(row["step"], "val_loss" in row) for row in rows] == [(2, True), (3, False), (4, True), (5, True)]
+    drawn = sorted(path.name for path in (tmp_path / "watched/samples/during").iterdir())
+    assert drawn == [f"step-{step:08d}-{weights}.png" for step in (3, 5) for weights in ("ema", "raw")]
+
+
+def test_pictures_show_the_same_noise_every_time(tmp_path):
+    """A network of the data x0 = 0 draws one grey; one that returns x draws what its noise is."""
+    made = Pictures(recipe(), tmp_path, lambda x, t, y: x, "cpu")
+    first, second = (np.asarray(Image.open(made.draw(step, "raw"))) for step in (1, 2))
+    assert (first == second).all()
+    grey = Pictures(recipe(), tmp_path, lambda x, t, y: torch.zeros_like(x), "cpu")
+    picture = np.asarray(Image.open(grey.draw(3, "ema")))
+    assert set(np.unique(picture[:, 120:-20])) == {128, 255}  # 127.5 x 0 + 128, and the paper between
+    assert len(made.labels) == 10 * COLUMNS
+    assert not list((tmp_path / "samples/during").glob(".*"))
+
+
+def test_of_many_classes_ten_are_drawn(tmp_path):
+    chosen = recipe("dataset={kind='synthetic',num_classes=1000,latents=false,channels=1}", "model.num_classes=1000")
+    labels = Pictures(chosen, tmp_path, lambda x, t, y: x, "cpu").labels
+    assert np.unique(labels).tolist() == list(range(0, 1000, 100))
+
+
+def test_a_network_that_is_not_finite_gives_a_picture_all_the_same(tmp_path):
+    Pictures(recipe(), tmp_path, lambda x, t, y: x * float("nan"), "cpu").draw(1, "raw")
+    assert (tmp_path / "samples/during/step-00000001-raw.png").exists()
+
+
+def test_a_disk_that_takes_no_picture_is_a_warning(started, capsys, tmp_path):
+    watch, _, _, log = started
+    (tmp_path / "samples").write_text("in the way")
+    watch(3, log)
+    assert "warning: the samples of step 3 cannot be written" in capsys.readouterr().err
