@@ -30,6 +30,7 @@ from dit_toolkit.recipe.structure import unstructure
 from dit_toolkit.report import write_report
 from dit_toolkit.sampling import Trained, describe, load, sample_to_file
 from dit_toolkit.training.loop import train as train_steps
+from dit_toolkit.training.pictures import FOLDER
 
 STAGES = ("train", "sample", "evaluate")
 """What is done where nothing is said; "validate" is done where it is asked for."""
@@ -223,6 +224,8 @@ def _report(recipe: Recipe, folder: Path, files: dict[str, str]) -> None:
         grid=place / "grid.png" if place and (place / "grid.png").exists() else None,
         evaluation=json.loads(evaluation.read_text()) if evaluation and evaluation.exists() else None,
         provenance=json.loads(files["provenance.json"]),
+        during=folder / FOLDER,
+        validation=validation.newest(folder),
     )
 
 

@@ -92,6 +92,12 @@ def validate(recipe: Recipe, folder: Path) -> Results:
     return results
 
 
+def newest(folder: Path) -> dict[str, Any] | None:
+    """What `validate` found last in a run folder, as `Results.as_dict`; None where it was not asked for."""
+    found = sorted((folder / FOLDER).glob("step-*.json"))
+    return json.loads(found[-1].read_text()) if found else None
+
+
 def table(results: Results) -> Table:
     """Lay the results out for a terminal, a row for each time."""
     settings = results.settings
