@@ -7,11 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol, TypeVar
-
-if TYPE_CHECKING:
-    from rich.progress import Progress as RichProgress
-    from rich.progress import TaskID
+from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
 
@@ -128,27 +124,37 @@ class _Lines:
 @contextmanager
 def _bar(description: str, total: int, done: int) -> Iterator[Progress]:
     from rich import progress as rich_progress
-    from rich.console import Console
+    from rich.console import Console, RenderableType
+    from rich.text import Text
 
-    bar = rich_progress.Progress(
+    class Bar(rich_progress.Progress):
+        """The bar, and the values on a line below it, which takes a second one where the terminal is narrow."""
+
+        shown = ""
+
+        def get_renderables(self) -> Iterator[RenderableType]:
+            yield self.make_tasks_table(self.tasks)
+            if self.shown:
+                yield Text("  " + self.shown)
+
+    bar = Bar(
         "{task.description}",
         rich_progress.BarColumn(),
         rich_progress.MofNCompleteColumn(),
-        "{task.fields[shown]}",
         rich_progress.TimeElapsedColumn(),
         "<",
         rich_progress.TimeRemainingColumn(),
         console=Console(stderr=True),
         redirect_stdout=sys.stdout.isatty(),
     )
-    task = bar.add_task(description, total=total, completed=done, shown="")
+    task = bar.add_task(description, total=total, completed=done)
 
     with bar:
         yield _Bar(bar, task)
 
 
 class _Bar:
-    def __init__(self, bar: RichProgress, task: TaskID) -> None:
+    def __init__(self, bar: Any, task: int) -> None:
         self.bar, self.task = bar, task
         self.fields: dict[str, object] = {}
 
@@ -156,7 +162,8 @@ class _Bar:
         self.fields.update(fields)
 
     def advance(self, n: int = 1) -> None:
-        self.bar.update(self.task, advance=n, shown=" ".join(_shown(self.fields)))
+        self.bar.shown = " ".join(_shown(self.fields))
+        self.bar.update(self.task, advance=n)
 
 
 def _shown(fields: dict[str, object]) -> list[str]:

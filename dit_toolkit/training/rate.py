@@ -85,13 +85,15 @@ def _wait(a: torch.Tensor) -> None:
 
 def shown(values: Mapping[str, float]) -> dict[str, str]:
     """The figures of a logged step, as the progress bar shows them."""
-    speed = f"{_short(values['images_per_second'])} images/s, {_short(values['gflops_per_second'])} GFLOP/s"
+    gflops = values["gflops_per_second"]
     return {
         "loss": f"{values['loss']:.4f}",
         **({"val": f"{values['val_loss']:.4f}"} if "val_loss" in values else {}),
         "grad": f"{values['grad_norm']:.3g}",
         "lr": f"{values['lr']:.3g}",
-        "speed": f"{speed} ({values['share_of_peak']:.0%} of peak)",
+        "images/s": _short(values["images_per_second"]),
+        **({"GFLOP/s": _short(gflops)} if gflops < 10_000 else {"TFLOP/s": _short(gflops / 1000)}),
+        "peak": f"{values['share_of_peak']:.0%}",
     }
 
 
