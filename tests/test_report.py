@@ -123,6 +123,55 @@ def test_plots_follow_the_theme(tmp_path):
     assert "var(--accent)" in loss["svg"]
 
 
+def test_held_out_loss_is_drawn_beside_the_loss_and_by_time(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    rows = [
+        {
+            "step": step,
+            "loss": 0.5,
+            **({"val_loss": 0.4, "val_loss/0.0625": 0.6, "val_loss/0.9375": 0.2} if step % 2 else {}),
+        }
+        for step in range(1, 6)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    loss, by_time = plots(read_log(path))
+    assert loss["text"] == "loss: 0.5 at step 1, 0.5 at step 5; held-out loss: 0.4 at step 1, 0.4 at step 5"
+    assert "var(--second)" in loss["svg"]
+    assert by_time["text"].startswith("t = 0.0625: 0.6 at step 1")
+    assert "color-mix(in srgb, var(--accent), var(--second) 6%)" in by_time["svg"]
+    colours = set(re.findall(r"#[0-9a-fA-F]{6}\b", str(loss["svg"]) + str(by_time["svg"])))
+    assert colours <= {"#000000"}
+
+
+def test_samples_over_time_are_small_and_at_most_eight(tmp_path):
+    during = tmp_path / "during"
+    during.mkdir()
+    for step in range(100, 2100, 100):
+        for weights in ("ema", "raw"):
+            Image.fromarray(np.zeros((900, 1500, 3), np.uint8)).save(during / f"step-{step:08d}-{weights}.png")
+    (during / "step-00000001-ema.txt").touch()
+    page = write(tmp_path, during=during)
+    steps = [int(text.replace(",", "")) for text in re.findall(r"<figcaption>step ([0-9,]+)</figcaption>", page)]
+    assert steps[:8] == steps[8:]
+    assert (len(steps), steps[0], steps[7]) == (16, 100, 2000)
+    assert page.count('width="608" height="365"') == 16
+    tags = Tags()
+    tags.feed(page)
+    assert tags.open == []
+    assert all(link.startswith(("data:image/png;base64,", "data:image/jpeg;base64,", "#")) for link in tags.links)
+    (during / "step-00000100-ema.png").write_bytes(b"no picture")
+    with pytest.raises(DataError, match=r"step-00000100-ema\.png: cannot be read"):
+        write(tmp_path, during=during)
+
+
+def test_held_out_loss_of_the_stage(tmp_path):
+    loss = {"mean": 0.25, "by_time": {"0.0625": 0.375, "0.9375": 0.125}}
+    found = {"losses": {"ema": loss, "raw": {**loss, "mean": 0.75}}, "settings": {"step": 2400, "images": 1000}}
+    page = write(tmp_path, validation=found)
+    for text in ("Held-out loss at step 2,400", "1,000 held-out images", "0.375", "0.75"):
+        assert text in page
+
+
 def test_pages_of_equal_content_are_equal(tmp_path):
     assert write(tmp_path) == write(tmp_path)
 

@@ -19,7 +19,15 @@ if TYPE_CHECKING:
 
 INK, ACCENT, SECOND, FAINT = "#010203", "#010204", "#010206", "#010205"
 """Stand-ins in the plots for colours that the page's theme decides."""
-THEME = {INK: "currentColor", ACCENT: "var(--accent)", SECOND: "var(--second)", FAINT: "var(--faint)"}
+MIXED = [f"#0103{share:02d}" for share in range(100)]
+"""Per cent of the way from the first to the second colour."""
+THEME = {
+    INK: "currentColor",
+    ACCENT: "var(--accent)",
+    SECOND: "var(--second)",
+    FAINT: "var(--faint)",
+    **{name: f"color-mix(in srgb, var(--accent), var(--second) {share}%)" for share, name in enumerate(MIXED)},
+}
 HELD_OUT = "val_loss/"
 """Start of the keys of held-out loss at one time."""
 
@@ -31,8 +39,7 @@ class Curve:
     label: str
     steps: tuple[int, ...]
     values: tuple[float, ...]
-    colour: str = ACCENT
-    opacity: float = 1.0
+    colour: str
 
     @property
     def text(self) -> str:
@@ -61,13 +68,14 @@ def read_log(path: Path) -> list[dict[str, Any]]:
 def plots(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Draw what was logged: a title, an inline SVG and a description for each plot with a curve of two points."""
     times = sorted({key for row in rows for key in row if key.startswith(HELD_OUT)}, key=_time)
-    by_time = [(key, f"t = {_time(key):g}", ACCENT, 0.25 + 0.75 * _time(key)) for key in times]
-    wanted: tuple[tuple[str, str, list[tuple[str, str, str, float]]], ...] = (
-        ("Loss", "loss", [("loss", "loss", ACCENT, 1.0), ("val_loss", "held-out loss", SECOND, 1.0)]),
-        ("Held-out loss at eight times, 0 data and 1 noise", "held-out loss", by_time),
-        ("Throughput", "images/s", [("images_per_second", "images/s", ACCENT, 1.0)]),
-        ("Learning rate", "learning rate", [("lr", "learning rate", ACCENT, 1.0)]),
-        ("Gradient norm", "gradient norm", [("grad_norm", "gradient norm", ACCENT, 1.0)]),
+    by_time = [(key, f"t = {_time(key):g}", MIXED[int(99 * _time(key))]) for key in times]
+    wanted: tuple[tuple[str, str, list[tuple[str, str, str]]], ...] = (
+        ("Loss", "loss", [("loss", "loss", ACCENT), ("val_loss", "held-out loss", SECOND)]),
+        ("Held-out loss by time, 0 data and 1 noise", "held-out loss", by_time),
+        ("Throughput", "images/s", [("images_per_second", "images/s", ACCENT)]),
+        ("Share of the machine's peak", "share of peak", [("share_of_peak", "share of peak", ACCENT)]),
+        ("Learning rate", "learning rate", [("lr", "learning rate", ACCENT)]),
+        ("Gradient norm", "gradient norm", [("grad_norm", "gradient norm", ACCENT)]),
     )
     drawn = []
     for title, label, lines in wanted:
@@ -79,12 +87,12 @@ def plots(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return drawn
 
 
-def _curve(rows: Sequence[Mapping[str, Any]], key: str, label: str, colour: str, opacity: float) -> Curve | None:
+def _curve(rows: Sequence[Mapping[str, Any]], key: str, label: str, colour: str) -> Curve | None:
     points = [(row["step"], row[key]) for row in rows if _finite(row.get(key))]
     if len(points) < 2:
         return None
     steps, values = zip(*points, strict=True)
-    return Curve(label, steps, values, colour, opacity)
+    return Curve(label, steps, values, colour)
 
 
 def _time(key: str) -> float:
@@ -104,21 +112,26 @@ def _draw(curves: Sequence[Curve], label: str) -> str:
     }  # fmt: skip
     values = [value for curve in curves for value in curve.values]
     with rc_context(style):
-        picture = Figure(figsize=(6.4, 3.2), layout="constrained")
+        picture = Figure(figsize=(5.2, 2.8), layout="constrained")
         axes: Axes = picture.add_subplot()
         for curve in curves:
             marker = "o" if len(curve.steps) < 40 and curve.colour == SECOND else ""
             axes.plot(
-                curve.steps, curve.values, color=curve.colour, alpha=curve.opacity, linewidth=1.6, marker=marker,
-                markersize=4, label=curve.label,
-            )  # fmt: skip
+                curve.steps,
+                curve.values,
+                color=curve.colour,
+                linewidth=1.6,
+                marker=marker,
+                markersize=4,
+                label=curve.label,
+            )
         axes.set(xlabel="step", ylabel=label)
         axes.grid(axis="y", linewidth=0.6)
         if len(curves) > 1:
-            axes.legend(frameon=False, fontsize=10, ncols=1 + len(curves) // 5)
+            axes.legend(frameon=False, fontsize=9, ncols=1 + len(curves) // 5)
         if min(values) > 0 and max(values) > 5 * min(values) and ("loss" in label or label == "gradient norm"):
             axes.set_yscale("log")
-            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=20))
             axes.yaxis.set_major_formatter("{x:g}")
             axes.yaxis.set_minor_locator(NullLocator())
         elif "loss" not in label:
