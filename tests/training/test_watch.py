@@ -128,3 +128,43 @@ def test_a_disk_that_takes_no_picture_is_a_warning(started, capsys, tmp_path):
     (tmp_path / "samples").write_text("in the way")
     watch(3, log)
     assert "warning: the samples of step 3 cannot be written" in capsys.readouterr().err
+
+
+def test_trackers_are_shown_the_pictures(started, tmp_path):
+    watch, _, _, log = started
+    seen = []
+
+    class Spy:
+        kind = "spy"
+
+        def images(self, step, name, path):
+            seen.append((step, name, path.relative_to(tmp_path).as_posix(), path.exists()))
+
+        def close(self):
+            pass
+
+    log.trackers.append(Spy())
+    watch(3, log)
+    assert seen == [
+        (3, f"samples/{weights}", f"samples/during/step-00000003-{weights}.png", True) for weights in ("raw", "ema")
+    ]
+
+
+def test_latents_without_an_autoencoder_are_validated_but_not_drawn(tmp_path, capsys):
+    """The untrained model of noise returns zero, whose squared error is one at every time."""
+    chosen = load_recipe(
+        ROOT / "recipes/xl2.toml",
+        set=[
+            *("dataset.kind=synthetic", "autoencoder.path=nowhere/at-all", "objective.learn_sigma=false"),
+            *("model.hidden_size=16", "model.depth=1", "model.num_heads=2", "sample.sampler.variance=fixed-small"),
+            *("train.max_steps=1", "train.global_batch_size=4", "train.precision=fp32", "train.backend.kind=single"),
+            *("train.lr=1e-12", "train.validate_every=1", "train.validate_images=8", "train.sample_every=1"),
+        ],
+    )
+    train(chosen, tmp_path, files={})
+    told = capsys.readouterr().err
+    assert "nowhere/at-all is no folder here" in told
+    assert "train.sample_every draws nothing" in told
+    assert not (tmp_path / "samples").exists()
+    row = json.loads((tmp_path / "metrics.jsonl").read_text())
+    assert row["val_loss"] == pytest.approx(1, abs=0.01)
