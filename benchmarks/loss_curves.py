@@ -12,6 +12,7 @@ import matplotlib
 
 matplotlib.use("agg")
 import matplotlib.pyplot as plt
+from matplotlib.ticker import LogLocator, NullLocator
 
 from dit_toolkit.report import read_log
 from dit_toolkit.validation import newest
@@ -29,8 +30,8 @@ def main():
     print(table(logs))
     if arguments.out:
         draw(logs, arguments.out)
-    found = {run.name: loss for run in arguments.runs if (loss := newest(run))}
-    for name, loss in found.items():
+    found = [(run.name, loss) for run in arguments.runs if (loss := newest(run))]
+    for name, loss in found:
         print(f"\n{name}, held-out loss of {loss['settings']['images']} images at step {loss['settings']['step']}:\n")
         print(times(loss["losses"]))
     if arguments.by_time and found:
@@ -67,18 +68,28 @@ def draw(logs, path):
 
 def draw_by_time(found, path):
     figure, axes = plt.subplots(figsize=(8, 4.2), layout="constrained")
-    for name, loss in found.items():
+    for number, (name, loss) in enumerate(found):
         for kind, style in (("ema", "o-"), ("raw", "o--")):
             by_time = loss["losses"][kind]["by_time"]
             label = f"{name}, {kind}, step {loss['settings']['step']:,}"
-            axes.plot([float(time) for time in by_time], list(by_time.values()), style, markersize=4, label=label)
+            axes.plot(
+                [float(time) for time in by_time],
+                list(by_time.values()),
+                style,
+                color=f"C{number}",
+                markersize=4,
+                label=label,
+            )
     axes.set(xlabel="t (0 data, 1 noise)", ylabel="held-out loss", xlim=(0, 1), yscale="log")
     finish(figure, axes, path)
 
 
 def finish(figure, axes, path):
-    axes.yaxis.set_major_formatter("{x:g}")
-    axes.yaxis.set_minor_formatter("{x:g}")
+    for axis in (axes.xaxis, axes.yaxis):
+        if axis.get_scale() == "log":
+            axis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=30))
+            axis.set_minor_locator(NullLocator())
+        axis.set_major_formatter("{x:,g}")
     axes.grid(which="both", linewidth=0.3)
     axes.legend(frameon=False)
     figure.savefig(path, dpi=130)
