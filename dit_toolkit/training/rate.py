@@ -94,6 +94,7 @@ def shown(values: Mapping[str, float]) -> dict[str, str]:
         "images/s": _short(values["images_per_second"]),
         **({"GFLOP/s": _short(gflops)} if gflops < 10_000 else {"TFLOP/s": _short(gflops / 1000)}),
         "peak": f"{values['share_of_peak']:.0%}",
+        "wait": f"{values['data_wait']:.1%}",
     }
 
 

@@ -46,10 +46,10 @@ def test_the_peak_is_measured_once_and_leaves_torchs_random_state(monkeypatch):
 
 
 def test_the_line_of_a_large_and_of_a_small_model():
-    values = {"loss": 0.16912, "grad_norm": 0.123456, "lr": 1e-4, "images_per_second": 12345.6}
+    values = {"loss": 0.16912, "grad_norm": 0.123456, "lr": 1e-4, "images_per_second": 12345.6, "data_wait": 0.0031}
     large = shown({**values, "gflops_per_second": 8.8e6, "share_of_peak": 0.4123})
     assert " ".join(f"{key} {value}" for key, value in large.items()) == (
-        "loss 0.1691 grad 0.123 lr 0.0001 images/s 12,346 TFLOP/s 8,800 peak 41%"
+        "loss 0.1691 grad 0.123 lr 0.0001 images/s 12,346 TFLOP/s 8,800 peak 41% wait 0.3%"
     )
     small = shown({**values, "gflops_per_second": 0.025, "share_of_peak": 0.001, "val_loss": 0.5})
     assert (small["val"], small["GFLOP/s"], small["peak"]) == ("0.5000", "0.025", "0%")
