@@ -267,6 +267,11 @@ class Dataset(Component):
 class Backend(Component):
     """What runs the training step."""
 
+    @property
+    def splits_weights(self) -> bool:
+        """Whether its optimizer sees pieces of weights in the place of whole ones."""
+        return False
+
     @abstractmethod
     def start(
         self,

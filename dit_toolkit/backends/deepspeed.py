@@ -20,7 +20,7 @@ OWNED = {
     "train_micro_batch_size_per_gpu": "train.micro_batch_size",
     "gradient_accumulation_steps": "train.micro_batch_size",
     "gradient_clipping": "train.gradient_clipping",
-    "optimizer": "train.lr, train.betas and train.weight_decay",
+    "optimizer": "train.optimizer",
     "scheduler": "train.lr_schedule",
     "bf16": "train.precision",
     "fp16": "train.precision",
@@ -47,6 +47,11 @@ class DeepSpeed(Backend):
     """What is sharded over the processes: 0 nothing, 1 optimizer states, 2 gradients too, 3 weights too."""
     config: dict[str, Any] = field(factory=dict, validator=_free_keys)
     """Further keys of a DeepSpeed configuration, passed on as they are."""
+
+    @property
+    def splits_weights(self) -> bool:
+        """From stage 1 on the weights of a group are one flat tensor, a piece of it on each process."""
+        return self.zero_stage > 0
 
     def start(
         self,

@@ -62,6 +62,25 @@ class Model:
 
 
 @frozen(kw_only=True)
+class Optimizer:
+    """What moves the weights, at the learning rate of [train]."""
+
+    kind: Literal["adamw", "adam", "muon"] = "adamw"
+    """adamw; adam, whose decay passes through its moments; muon for matrices of the blocks, with adamw for the rest."""
+    betas: tuple[float, float] = field(default=(0.9, 0.999), validator=deep_iterable([ge(0), lt(1)]))
+    eps: float = field(default=1e-8, validator=[gt(0), le(1)])
+    weight_decay: float = field(default=0.0, validator=[ge(0), le(100)])
+    weight_decay_on: Literal["matrices", "all"] = "matrices"
+    """Matrices and kernels alone, or biases, norms, embeddings and learned positions too."""
+    momentum: float | None = field(default=None, validator=optional([ge(0), lt(1)]))
+    """Of muon; 0.95 unless given."""
+
+    def __attrs_post_init__(self) -> None:
+        if self.momentum is not None and self.kind != "muon":
+            raise ValueError(f"momentum is an option of kind 'muon', not of {self.kind!r}, whose momentum is betas[0]")
+
+
+@frozen(kw_only=True)
 class Train:
     """The training loop. Lengths are in optimizer steps of `global_batch_size` images."""
 
@@ -70,16 +89,23 @@ class Train:
     micro_batch_size: int | None = field(default=None, validator=optional([ge(1), le(1_048_576)]))
     """Images per process and forward pass; as many as are likely to fit into memory unless given."""
     lr: float = field(default=1e-4, validator=[gt(0), le(100)])
-    lr_schedule: Literal["constant", "cosine", "linear"] = "constant"
-    """How lr goes after the warm-up: constant, or down to 0 at max_steps."""
+    lr_schedule: Literal["constant", "linear", "cosine", "wsd"] = "constant"
+    """How lr goes after the warm-up: constant, down until max_steps, or in the last lr_decay_steps alone ("wsd")."""
     lr_warmup_steps: int = field(default=0, validator=[ge(0), le(2**31)])
-    weight_decay: float = field(default=0.0, validator=[ge(0), le(100)])
-    betas: tuple[float, float] = field(default=(0.9, 0.999), validator=deep_iterable([ge(0), lt(1)]))
+    lr_decay_steps: int | None = field(default=None, validator=optional(COUNT))
+    """Length of the decay of "wsd", at the end."""
+    lr_end_share: float = field(default=0.0, validator=[ge(0), le(1)])
+    """Share of lr that is left at max_steps, where it goes down."""
+    optimizer: Optimizer = field(factory=Optimizer)
     gradient_clipping: float = field(default=0.0, validator=[ge(0), le(1e9)])
     """Largest gradient norm; 0 switches clipping off."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     ema_decay: float = field(default=0.9999, validator=[ge(0), lt(1)])
-    """Decay of the float32 moving average of the weights, ramped as min(decay, (1 + n) / (10 + n))."""
+    """Decay of the float32 moving average of the weights."""
+    ema_more: list[float] = field(factory=list, validator=deep_iterable([ge(0), lt(1)]))
+    """Decays of further averages; that of 0.999 is called "ema-0.999" in sample.weights."""
+    ema_ramp: bool = True
+    """Update number n = 0, 1, ... decays by min(decay, (1 + n) / (10 + n)), to forget the initial weights."""
     log_every: int = field(default=100, validator=COUNT)
     validate_every: int = field(default=0, validator=[ge(0), le(2**31)])
     """Steps between two looks at the loss on held-out images, by the averaged weights; 0 for none."""
@@ -92,6 +118,22 @@ class Train:
     """Newest checkpoints to keep."""
     backend: Backend = field(factory=_default("backends", "deepspeed"))
     trackers: list[Tracker] = field(factory=list)
+
+    def __attrs_post_init__(self) -> None:
+        if (self.lr_schedule == "wsd") != (self.lr_decay_steps is not None):
+            missing = self.lr_decay_steps is None
+            raise ValueError(
+                "lr_decay_steps is missing, which lr_schedule 'wsd' needs: how many of the last steps decay"
+                if missing
+                else f"lr_decay_steps belongs to lr_schedule 'wsd', not to {self.lr_schedule!r}"
+            )
+        if self.lr_decay_steps is not None and self.lr_warmup_steps + self.lr_decay_steps > self.max_steps:
+            raise ValueError(
+                f"lr_decay_steps ({self.lr_decay_steps}) and lr_warmup_steps ({self.lr_warmup_steps}) are more than "
+                f"max_steps ({self.max_steps})"
+            )
+        if len({self.ema_decay, *self.ema_more}) <= len(self.ema_more):
+            raise ValueError(f"ema_more {self.ema_more} repeats a decay; ema_decay is {self.ema_decay:g}")
 
 
 @frozen(kw_only=True)

@@ -97,3 +97,9 @@ def _faults(recipe: Recipe, classes: int | None, latent: Shape | None) -> Iterat
             "train.micro_batch_size",
             f"({train.micro_batch_size}) does not divide global_batch_size ({train.global_batch_size})",
         )
+    if train.optimizer.kind == "muon" and train.backend.splits_weights:
+        yield (
+            "train.optimizer.kind",
+            "'muon' makes whole matrices orthogonal, and this backend's optimizer sees pieces of them; set "
+            'train.backend.zero_stage = 0 (or kind = "single")',
+        )

@@ -11,9 +11,10 @@ import torch
 from dit_toolkit import checkpoint, distributed, stop
 from dit_toolkit.build import build_model
 from dit_toolkit.errors import Interrupted, NonFiniteError
+from dit_toolkit.optimizers import build_optimizer
 from dit_toolkit.progress import progress
 from dit_toolkit.random import seed_torch
-from dit_toolkit.recipe.schema import Recipe, Train
+from dit_toolkit.recipe.schema import Recipe
 from dit_toolkit.recipe.sizes import split_batch
 from dit_toolkit.training.batches import Batches
 from dit_toolkit.training.data import open_data
@@ -21,6 +22,7 @@ from dit_toolkit.training.ema import EMA
 from dit_toolkit.training.fit import micro_batch_size
 from dit_toolkit.training.order import drop_labels
 from dit_toolkit.training.rate import Rate, shown
+from dit_toolkit.training.schedule import learning_rate
 from dit_toolkit.training.state import Log, load_state, save_state
 from dit_toolkit.training.watch import Watch
 
@@ -48,9 +50,7 @@ def train(recipe: Recipe, folder: Path, *, files: Mapping[str, str], resume: Pat
     torch.manual_seed(recipe.seed)
     model = build_model(recipe).to(device)
     null = recipe.model.num_classes
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=settings.lr, betas=settings.betas, weight_decay=settings.weight_decay, fused=True
-    )
+    optimizer = build_optimizer(model, settings.optimizer)
     engine = settings.backend.start(
         model,
         optimizer,
@@ -121,13 +121,3 @@ def train(recipe: Recipe, folder: Path, *, files: Mapping[str, str], resume: Pat
                     f"stopped at step {saved} of {settings.max_steps}; the same command goes on from there"
                 )
     return step
-
-
-def learning_rate(settings: Train, step: int) -> float:
-    """Rate of the step that follows `step` finished ones: linear warm-up, then constant or down to 0 at max_steps."""
-    if step < settings.lr_warmup_steps:
-        return settings.lr * (step + 1) / settings.lr_warmup_steps
-    done = (step - settings.lr_warmup_steps) / max(1, settings.max_steps - settings.lr_warmup_steps)
-    if settings.lr_schedule == "cosine":
-        return settings.lr * (1 + math.cos(math.pi * done)) / 2
-    return settings.lr * (1 - done) if settings.lr_schedule == "linear" else settings.lr

@@ -19,6 +19,7 @@ CHOICES = {
     "time_sampling",
     "weighting",
     "lr_schedule",
+    "weight_decay_on",
     "precision",
     "weights",
     "cfg_passes",

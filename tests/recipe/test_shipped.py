@@ -10,6 +10,7 @@ from dit_toolkit.build import build_model
 from dit_toolkit.flops import macs
 from dit_toolkit.nn.dit import count_parameters
 from dit_toolkit.recipe.load import load_recipe
+from dit_toolkit.recipe.schema import Optimizer
 from dit_toolkit.recipe.sizes import sizes
 
 FOLDER = Path(__file__).parents[2] / "recipes"
@@ -72,7 +73,7 @@ def test_the_modelzoo_recipes_have_its_parameters_and_settings(name):
     recipe, model, *_ = cost(FOLDER / f"{name}.toml")
     assert sum(p.numel() for p in model.parameters()) == TRAINABLE[name]
     train = recipe.train
-    assert (train.lr, train.weight_decay, train.gradient_clipping, train.lr_warmup_steps) == (1e-4, 0, 0, 0)
+    assert (train.lr, train.optimizer, train.gradient_clipping, train.lr_warmup_steps) == (1e-4, Optimizer(), 0, 0)
     assert (train.global_batch_size, train.max_steps) == {
         "cerebras-l2": (256, 400_000),
         "cerebras-xl2": (990, 102_435),
@@ -85,7 +86,7 @@ def test_the_modelzoo_recipes_have_its_parameters_and_settings(name):
 def test_the_papers_training_settings():
     recipe = load_recipe(FOLDER / "xl2.toml")
     train = recipe.train
-    assert (train.lr, train.weight_decay, train.gradient_clipping, train.lr_warmup_steps) == (1e-4, 0, 0, 0)
+    assert (train.lr, train.optimizer, train.gradient_clipping, train.lr_warmup_steps) == (1e-4, Optimizer(), 0, 0)
     assert (train.global_batch_size, train.ema_decay, train.lr_schedule) == (256, 0.9999, "constant")
     assert recipe.objective.learn_sigma
     assert recipe.model.class_dropout_prob == 0.1

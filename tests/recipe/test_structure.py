@@ -70,7 +70,7 @@ def test_output_has_every_default_and_no_none_in_the_order_of_the_schema(table):
     out = unstructure(structure(table))
     assert list(out) == [option.name for option in attrs.fields(Recipe)]
     assert list(out["model"]["block"]) == ["kind", "mlp_ratio"]
-    assert out["train"]["betas"] == [0.9, 0.999]
+    assert out["train"]["optimizer"]["betas"] == [0.9, 0.999]
     assert "cfg_channels" not in out["sample"]
 
 
@@ -138,7 +138,7 @@ def test_everything_wrong_is_reported_at_once(table):
     table["trian"] = {}
     table["objective"] = "ddpm"
     del table["dataset"]["kind"], train["max_steps"]
-    train |= {"precision": "fp61", "betas": [0.9]}
+    train |= {"precision": "fp61", "optimizer": {"betas": [0.9]}}
     sample["sampler"]["kind"] = "ddin"
     table["evaluate"]["metrics"][1]["x"] = 1
     assert sorted(faults(table)) == sorted(
@@ -152,7 +152,7 @@ def test_everything_wrong_is_reported_at_once(table):
             "objective: expected a table with the objective's kind, got str 'ddpm'; write { kind = \"ddpm\" }",
             "train.max_steps: missing; expected int",
             "train.precision: expected one of 'fp32', 'bf16', 'fp16', got str 'fp61'; did you mean 'fp16'?",
-            "train.betas: expected [float, float], got 1 value [0.9]",
+            "train.optimizer.betas: expected [float, float], got 1 value [0.9]",
             "sample.sampler.kind: unknown sampler 'ddin'; did you mean 'ddim'? available: ddim, ddpm",
             "evaluate.metrics[1]: unknown key 'x'; known keys: features",
         ]
@@ -200,7 +200,7 @@ def test_what_is_computed_is_no_option():
 def test_long_values_are_shortened(table):
     table["model"]["depth"] = "x" * 100_000
     table["y" * 100_000] = 1
-    table["train"]["betas"] = list(range(100_000))
+    table["train"]["optimizer"] = {"betas": list(range(100_000))}
     assert max(map(len, faults(table))) < 400
 
 

@@ -1,0 +1,111 @@
+"""From a recipe to its optimizer: parameter groups, and what each of them takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import torch
+from attrs import frozen
+from torch import nn, optim
+
+from dit_toolkit.recipe.schema import Optimizer
+
+Rule = Literal["adamw", "adam", "muon"]
+
+MOMENTUM = 0.95
+"""Of Muon (Jordan et al. 2024), unless given."""
+MOMENTS = {"adamw": 8, "adam": 8, "muon": 4}
+"""Bytes of optimizer state for each parameter, beside master weights: two float32 moments, or one."""
+
+
+@frozen(kw_only=True)
+class Group:
+    """Parameters that are treated alike."""
+
+    rule: Rule
+    weight_decay: float
+    parameters: dict[str, nn.Parameter]
+    """By name, in the order of the model."""
+
+    @property
+    def count(self) -> int:
+        """How many numbers there are in its parameters."""
+        return sum(parameter.numel() for parameter in self.parameters.values())
+
+
+def parameter_groups(model: nn.Module, settings: Optimizer) -> list[Group]:
+    """Sort the trainable parameters of a network by the rule that moves them and by their weight decay.
+
+    Matrices are parameters of two or more axes, without embedding tables and learned positions. Muon takes those of
+    exactly two in `model.blocks`; AdamW takes the rest.
+    """
+    groups: dict[tuple[Rule, float], dict[str, nn.Parameter]] = {}
+    for name, parameter, matrix in _parameters(model):
+        muon = settings.kind == "muon" and matrix and parameter.ndim == 2 and name.startswith("blocks.")
+        rule: Rule = "adam" if settings.kind == "adam" else "muon" if muon else "adamw"
+        decay = settings.weight_decay if matrix or settings.weight_decay_on == "all" else 0.0
+        groups.setdefault((rule, decay), {})[name] = parameter
+    return [Group(rule=rule, weight_decay=decay, parameters=found) for (rule, decay), found in groups.items()]
+
+
+def build_optimizer(model: nn.Module, settings: Optimizer) -> optim.Optimizer:
+    """Make the optimizer of a network; its learning rate is set before each step."""
+    groups = parameter_groups(model, settings)
+    adam: list[dict[str, Any]] = [_options(group) for group in groups if group.rule != "muon"]
+    muon = [_options(group) for group in groups if group.rule == "muon"]
+    common: dict[str, Any] = {"betas": settings.betas, "eps": settings.eps, "fused": True}
+    if settings.kind == "adam":
+        return optim.Adam(adam, **common)
+    adamw = optim.AdamW(adam, **common)
+    if settings.kind == "adamw" or not muon:
+        return adamw
+    momentum = MOMENTUM if settings.momentum is None else settings.momentum
+    # With the RMS of its update that of AdamW's, one learning rate serves both (Liu et al. 2025, arXiv 2502.16982).
+    return Together(optim.Muon(muon, momentum=momentum, adjust_lr_fn="match_rms_adamw"), adamw)
+
+
+def moments(groups: list[Group]) -> int:
+    """Bytes of optimizer state, beside the master weights."""
+    return sum(MOMENTS[group.rule] * group.count for group in groups)
+
+
+def _parameters(model: nn.Module) -> Iterator[tuple[str, nn.Parameter, bool]]:
+    """Name every trainable parameter, and say whether it is a matrix."""
+    tables = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
+    tables.add(id(getattr(model, "positions", None)))
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            yield name, parameter, parameter.ndim >= 2 and id(parameter) not in tables
+
+
+def _options(group: Group) -> dict[str, Any]:
+    return {"params": list(group.parameters.values()), "weight_decay": group.weight_decay}
+
+
+class Together(optim.Optimizer):
+    """Optimizers of different parameters as one, which step one after the other."""
+
+    def __init__(self, *parts: optim.Optimizer) -> None:
+        self.parts = parts
+        super().__init__([group for part in parts for group in part.param_groups], {})
+        self._link()
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]  # noqa: ARG002 - part of the contract
+        """Step with every part."""
+        for part in self.parts:
+            part.step()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Read what `state_dict` gave."""
+        super().load_state_dict(state_dict)
+        self._link()
+
+    def _link(self) -> None:
+        """Let the parts work on the groups and the state of the whole."""
+        first = 0
+        for part in self.parts:
+            last = first + len(part.param_groups)
+            part.param_groups, part.state = self.param_groups[first:last], self.state
+            first = last
