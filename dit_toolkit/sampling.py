@@ -53,7 +53,7 @@ class Trained:
     codec: Codec
     step: int
     weights: str
-    """"ema" or "raw"."""
+    """"ema", "raw", or "ema-0.999" and so on."""
     digest: str
     """SHA-256 of the file of the weights."""
     device: str
@@ -176,7 +176,7 @@ def load(
     path: str | Path,
     *,
     recipe: Recipe | None = None,
-    weights: Literal["ema", "raw"] | None = None,
+    weights: str | None = None,
     plugins: Sequence[str] = (),
     device: str | None = None,
 ) -> Trained:
@@ -184,7 +184,7 @@ def load(
 
     Args:
         recipe: what it was trained with; the one stored with it unless given.
-        weights: the averaged or the raw weights; what the recipe's [sample], or the file, says unless given.
+        weights: "ema", "raw", or "ema-0.999" and so on; what the recipe's [sample], or the file, says unless given.
         plugins: Python files to load first; a stored recipe never loads code by itself.
 
     Raises:

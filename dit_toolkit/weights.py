@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from attrs import frozen
@@ -23,8 +24,8 @@ FORMAT = "1"
 """Of our own file, in its metadata under `dit_toolkit`."""
 SHOWN = 20
 """Keys that a message names at most."""
-
-Kind = Literal["ema", "raw"]
+WHOLE = r"(raw|ema(-\d[\d.e-]*)?)\.safetensors"
+"""Files of a checkpoint with the weights of a whole model."""
 
 
 @frozen(kw_only=True)
@@ -33,7 +34,8 @@ class Weights:
 
     recipe: Recipe
     state: dict[str, Tensor]
-    kind: Kind
+    kind: str
+    """"raw", "ema", or "ema-0.999" and so on."""
     step: int
     """Optimizer steps behind them; 0 where that is not known."""
     provenance: str
@@ -50,7 +52,7 @@ class Weights:
 
 
 def read_weights(
-    path: Path, *, recipe: Recipe | None = None, kind: Kind | None = None, plugins: Sequence[str] = ()
+    path: Path, *, recipe: Recipe | None = None, kind: str | None = None, plugins: Sequence[str] = ()
 ) -> Weights:
     """Read a run folder (its newest checkpoint), a checkpoint, or a file that `write_weights` wrote.
 
@@ -117,30 +119,37 @@ def open_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise CheckpointError(f"{path}: cannot be read as a safetensors file: {' '.join(str(error).split())}") from None
 
 
-def _read_folder(path: Path, recipe: Recipe | None, kind: Kind | None, plugins: Sequence[str]) -> Weights:
+def _read_folder(path: Path, recipe: Recipe | None, kind: str | None, plugins: Sequence[str]) -> Weights:
     """Of a run or checkpoint."""
     found = _find(path)
     recipe = recipe or read_resolved(found / "recipe.toml", plugins=plugins)
     kind = kind or recipe.sample.weights
     manifest = checkpoint.read_manifest(found)
+    file = f"{kind}.safetensors"
+    if file not in (there := _whole(found)):
+        names = ", ".join(sorted(name.removesuffix(".safetensors") for name in there))
+        raise CheckpointError(f"{found}: has no weights {kind!r}; there are {names}")
     provenance = found / "provenance.json"
     return Weights(
         recipe=recipe,
-        state=load_file(found / f"{kind}.safetensors"),
+        state=load_file(found / file),
         kind=kind,
         step=manifest["step"],
         provenance=provenance.read_text(encoding="utf-8") if provenance.is_file() else "{}",
         name=found.name,
-        digest=manifest["files"][f"{kind}.safetensors"][1],
+        digest=manifest["files"][file][1],
     )
+
+
+def _whole(path: Path) -> list[str]:
+    """Files of a checkpoint that hold the weights of the whole model."""
+    return [name for name in checkpoint.read_manifest(path)["files"] if re.fullmatch(WHOLE, name)]
 
 
 def _find(path: Path) -> Path:
     """The checkpoint itself, or the newest of a run."""
     if (path / "manifest.json").is_file():
-        if faults := [
-            fault for name in ("ema.safetensors", "raw.safetensors") for fault in checkpoint.verify(path, name)
-        ]:
+        if faults := [fault for name in _whole(path) for fault in checkpoint.verify(path, name)]:
             older = [p.name for p in checkpoint.checkpoints(path.parent) if p.name < path.name]
             hint = f"; {older[-1]} beside it is the one before" if older else ""
             raise CheckpointError(f"{path} is damaged: {'; '.join(faults)}{hint}")
@@ -153,12 +162,12 @@ def _find(path: Path) -> Path:
     return found
 
 
-def _read_file(path: Path, recipe: Recipe | None, kind: Kind | None, plugins: Sequence[str]) -> Weights:
+def _read_file(path: Path, recipe: Recipe | None, kind: str | None, plugins: Sequence[str]) -> Weights:
     """Of a file of our own."""
     state, metadata = open_safetensors(path)
     stored: Any = metadata.get("weights")
     step = metadata.get("step", "")
-    if metadata.get("dit_toolkit") != FORMAT or "recipe" not in metadata or stored not in ("ema", "raw"):
+    if metadata.get("dit_toolkit") != FORMAT or "recipe" not in metadata or not isinstance(stored, str):
         raise CheckpointError(
             f"{path}: has no recipe of dit-toolkit (format {FORMAT}) in its metadata; files of other systems are read "
             "with `dit-toolkit import`"

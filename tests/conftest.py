@@ -18,6 +18,7 @@ SMALL = [
     "train.lr_warmup_steps=0",
     "train.global_batch_size=8",
     "train.precision=fp32",
+    "train.ema_more=[0.05]",
     "train.checkpoint_every=2",
     "train.log_every=1",
     "train.validate_every=0",

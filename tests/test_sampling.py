@@ -97,6 +97,15 @@ def test_guidance_and_weights_change_the_images(trained, small_run):
     assert torch.equal(plain, trained.sample([3], cfg_scale=1.0))
 
 
+def test_a_further_average_is_weights_of_its_own(trained, small_run):
+    other = dit.load(small_run[1], weights="ema-0.05")
+    assert other.weights == "ema-0.05"
+    assert not torch.equal(other.sample([3], cfg_scale=1.0), trained.sample([3], cfg_scale=1.0))
+    assert other.digest not in (trained.digest, dit.load(small_run[1], weights="raw").digest)
+    with pytest.raises(dit.CheckpointError, match="has no weights 'ema-0.7'; there are ema, ema-0.05, raw"):
+        dit.load(small_run[1], weights="ema-0.7")
+
+
 def test_both_passes_apart_give_the_same_images(trained):
     joint, separate = (trained.sample([3, 5], cfg_scale=4.0, cfg_passes=passes) for passes in ("joint", "separate"))
     torch.testing.assert_close(joint, separate, rtol=1e-3, atol=1e-4)

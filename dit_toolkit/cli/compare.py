@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 import tomli
 
-from dit_toolkit.cli.options import FILE, NEW, PATH, json_option, set_option
+from dit_toolkit.cli.options import FILE, NEW, PATH, json_option, set_option, weights_option
 from dit_toolkit.cli.shell import emit_json
 from dit_toolkit.errors import DataError, RecipeError
 from dit_toolkit.progress import is_main, log
@@ -28,7 +28,7 @@ OPEN, CLOSED = "{[", "}]"
 @click.option("--cfg-scale", type=float, help="Guidance; the recipe's unless given.")
 @click.option("--metric", metavar="KIND", help="What the recommendation goes by; the recipe's first unless given.")
 @click.option("--tolerance", type=click.FloatRange(0), help="How much worse than the best it may be.")
-@click.option("--weights", type=click.Choice(["ema", "raw"]), help="Averaged or raw weights.")
+@weights_option
 @set_option("cfg_interval=[0.2,0.8]")
 @click.option("--plugin", "files", multiple=True, type=FILE, help="Load a plugin from a .py file.")
 @json_option
@@ -40,7 +40,7 @@ def compare(
     cfg_scale: float | None,
     metric: str | None,
     tolerance: float | None,
-    weights: Literal["ema", "raw"] | None,
+    weights: str | None,
     changes: Sequence[str],
     files: Sequence[Path],
     as_json: bool,

@@ -8,11 +8,9 @@ from typing import Literal, get_args
 
 import click
 
-from dit_toolkit.cli.options import FILE, NEW, PATH, dtype_option, set_option
+from dit_toolkit.cli.options import FILE, NEW, PATH, dtype_option, set_option, weights_option
 from dit_toolkit.cli.shell import Shell, emit
 from dit_toolkit.latents.caches import Format
-
-weights_option = click.option("--weights", type=click.Choice(["ema", "raw"]), help="Averaged or raw weights.")
 
 
 @click.group("import", cls=Shell)
@@ -28,7 +26,7 @@ def _model(format: Literal["facebook", "diffusers"], text: str) -> None:
     @click.argument("out", type=NEW)
     @click.option("--num-heads", type=click.IntRange(1), metavar="N", help="Heads, where the size does not tell.")
     @click.option("--autoencoder", metavar="PATH", help="Folder of the model's autoencoder, or a name on the hub.")
-    @weights_option
+    @click.option("--weights", type=click.Choice(["ema", "raw"]), help="Averaged or raw weights.")
     @set_option("dataset.path=data/mine")
     def command(
         source: Path,
@@ -133,7 +131,7 @@ def export(
     run: Path,
     out: Path,
     format: Literal["safetensors", "facebook", "diffusers"],
-    weights: Literal["ema", "raw"] | None,
+    weights: str | None,
     no_autoencoder: bool,
     files: Sequence[Path],
 ) -> None:

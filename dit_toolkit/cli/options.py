@@ -32,6 +32,10 @@ dtype_option = click.option(
     help="Type of the numbers.",
 )
 
+weights_option = click.option(
+    "--weights", metavar="NAME", help="ema, raw, or ema-0.999 and so on; what the recipe samples unless given."
+)
+
 
 def set_option(example: str) -> Callable[[F], F]:
     """Make --set, with an example in its help."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import click
 
@@ -18,6 +18,7 @@ from dit_toolkit.cli.options import (
     plugin_options,
     refuse_existing,
     set_option,
+    weights_option,
 )
 from dit_toolkit.cli.shell import emit, emit_json
 from dit_toolkit.errors import DataError
@@ -30,7 +31,7 @@ from dit_toolkit.progress import is_main, track
 @click.option("--out", type=NEW, metavar="FILE.npz", help="File to write; <name of RUN>-samples.npz unless given.")
 @click.option("--labels", metavar="2,7", help="Classes to draw, in turn.")
 @click.option("--seed", type=int, help="Image i depends on the seed and i alone.")
-@click.option("--weights", type=click.Choice(["ema", "raw"]), help="Averaged or raw weights.")
+@weights_option
 @set_option("sampler.num_steps=20")
 @click.option("--plugin", "files", multiple=True, type=FILE, help="Load a plugin from a .py file.")
 def sample(
@@ -39,7 +40,7 @@ def sample(
     out: Path | None,
     labels: str | None,
     seed: int | None,
-    weights: Literal["ema", "raw"] | None,
+    weights: str | None,
     changes: Sequence[str],
     files: Sequence[Path],
 ) -> None:

@@ -13,7 +13,7 @@ from dit_toolkit.interop import diffusers, facebook
 from dit_toolkit.interop.architecture import architecture_of, plain, time_difference
 from dit_toolkit.interop.aside import written_aside
 from dit_toolkit.progress import warn
-from dit_toolkit.weights import Kind, Weights, read_weights, write_weights
+from dit_toolkit.weights import Weights, read_weights, write_weights
 
 FREQUENCIES: dict[str, Literal["paper", "diffusers"]] = {"facebook": "paper", "diffusers": "diffusers"}
 """Of the time embedding of each system."""
@@ -24,7 +24,7 @@ def export_model(
     out: str | Path,
     *,
     format: Literal["safetensors", "facebook", "diffusers"],
-    weights: Kind | None = None,
+    weights: str | None = None,
     autoencoder: bool = True,
     plugins: Sequence[str] = (),
 ) -> Path:

@@ -12,11 +12,10 @@ from torch import Tensor
 
 from dit_toolkit.errors import CheckpointError, RecipeError
 from dit_toolkit.interop.architecture import Architecture
-from dit_toolkit.interop.foreign import Foreign, State
+from dit_toolkit.interop.foreign import Foreign, Kind, State
 from dit_toolkit.interop.names import Names, of_blocks, to_ours, to_theirs, weights_and_biases
 from dit_toolkit.interop.pickled import read_pickled
 from dit_toolkit.nn.embed import sincos_positions
-from dit_toolkit.weights import Kind
 
 HEADS = {(384, 12): 6, (768, 12): 12, (1024, 24): 16, (1152, 28): 16, (2048, 30): 16}
 """Of the sizes S, B, L, XL and 2B, by width and depth."""

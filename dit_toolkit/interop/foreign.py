@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from attrs import frozen
 from torch import Tensor
 
 from dit_toolkit.interop.architecture import Architecture
-from dit_toolkit.weights import Kind
 
 State = dict[str, Tensor]
+Kind = Literal["ema", "raw"]
+"""Weights that other systems keep."""
 
 
 @frozen(kw_only=True)

@@ -14,12 +14,12 @@ from dit_toolkit.build import build_model
 from dit_toolkit.interop import diffusers, facebook
 from dit_toolkit.interop.aside import written_aside
 from dit_toolkit.interop.diffusers.pipeline import vae_options
-from dit_toolkit.interop.foreign import Foreign
+from dit_toolkit.interop.foreign import Foreign, Kind
 from dit_toolkit.interop.recipe import recipe_of
 from dit_toolkit.progress import log
 from dit_toolkit.provenance import provenance
 from dit_toolkit.recipe.load import apply
-from dit_toolkit.weights import Kind, Weights, expected_shapes, refuse_mismatch, shapes, write_weights
+from dit_toolkit.weights import Weights, expected_shapes, refuse_mismatch, shapes, write_weights
 
 AUTOENCODER = "stabilityai/sd-vae-ft-ema"
 """Of the DiT paper's release."""

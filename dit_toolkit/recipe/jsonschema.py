@@ -137,7 +137,7 @@ def _classes(family: str) -> Iterator[type[Component]]:
 
 
 def _limit(schema: Schema, validator: Any) -> Schema:
-    """Add what attrs' validators say: ge, gt, le, lt, min_len, max_len, in_ and deep_iterable."""
+    """Add what attrs' validators say: ge, gt, le, lt, min_len, max_len, matches_re, in_ and deep_iterable."""
     for part in flatten(validator):
         if bound := BOUNDS.get(getattr(part, "compare_op", "")):
             for choice in schema.get("anyOf", [schema]):
@@ -147,6 +147,8 @@ def _limit(schema: Schema, validator: Any) -> Schema:
             schema["minItems" if schema.get("type") == "array" else "minLength"] = part.min_length
         elif hasattr(part, "max_length"):
             schema["maxItems" if schema.get("type") == "array" else "maxLength"] = part.max_length
+        elif hasattr(part, "pattern"):
+            schema["pattern"] = f"^({part.pattern.pattern})$"
         elif type(part).__name__ == "_InValidator":
             schema["enum"] = list(part.options)
         elif member := getattr(part, "member_validator", None):

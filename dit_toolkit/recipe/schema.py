@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from attrs import field, frozen
-from attrs.validators import deep_iterable, ge, gt, le, lt, optional
+from attrs.validators import deep_iterable, ge, gt, le, lt, matches_re, optional
 
 from dit_toolkit import registry
 from dit_toolkit.components import (
@@ -103,7 +103,7 @@ class Train:
     ema_decay: float = field(default=0.9999, validator=[ge(0), lt(1)])
     """Decay of the float32 moving average of the weights."""
     ema_more: list[float] = field(factory=list, validator=deep_iterable([ge(0), lt(1)]))
-    """Decays of further averages; that of 0.999 is called "ema-0.999" in sample.weights."""
+    """Decays of further averages, each saved as weights of its own: "ema-0.999"."""
     ema_ramp: bool = True
     """Update number n = 0, 1, ... decays by min(decay, (1 + n) / (10 + n)), to forget the initial weights."""
     log_every: int = field(default=100, validator=COUNT)
@@ -135,6 +135,11 @@ class Train:
         if len({self.ema_decay, *self.ema_more}) <= len(self.ema_more):
             raise ValueError(f"ema_more {self.ema_more} repeats a decay; ema_decay is {self.ema_decay:g}")
 
+    @property
+    def averages(self) -> list[str]:
+        """Names of the averaged weights: "ema", then those of ema_more."""
+        return ["ema", *(f"ema-{decay}" for decay in self.ema_more)]
+
 
 @frozen(kw_only=True)
 class Sample:
@@ -146,7 +151,8 @@ class Sample:
     labels: list[int] | None = field(default=None, validator=optional(LABELS))
     """Classes to draw, in turn; all of them, balanced, unless given."""
     seed: int = field(default=0, validator=SEED)
-    weights: Literal["ema", "raw"] = "ema"
+    weights: str = field(default="ema", validator=matches_re(r"raw|ema(-\d[\d.e-]*)?"))
+    """The average of train.ema_decay ("ema"), one of train.ema_more ("ema-0.999"), or "raw", not averaged."""
     precision: Literal["fp32", "bf16"] = "fp32"
     cfg_scale: float = field(default=1.0, validator=[ge(0), le(1_000)])
     """Classifier-free guidance u + s (c - u); 1 is no guidance and makes no second pass."""

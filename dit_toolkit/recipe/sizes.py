@@ -84,6 +84,8 @@ def _faults(recipe: Recipe, classes: int | None, latent: Shape | None) -> Iterat
         if label >= model.num_classes:
             yield f"sample.labels[{index}]", f"must be < {model.num_classes} (model.num_classes), got {label}"
             break
+    if sample.weights not in (known := [*train.averages, "raw"]):
+        yield "sample.weights", f"must be one of {', '.join(known)}; train.ema_more adds averages; got {sample.weights}"
     if sample.cfg_scale != 1 and sample.guide is None and model.class_dropout_prob == 0:
         yield (
             "sample.cfg_scale",

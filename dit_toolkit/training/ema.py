@@ -11,25 +11,32 @@ from safetensors.torch import load_file, save_file
 
 from dit_toolkit.engine import Engine
 from dit_toolkit.errors import CheckpointError
+from dit_toolkit.recipe.schema import Train
 
 PIECE = 2**22
 """Rows exchanged at a time: a ZeRO shard is one flat tensor, and its copy would be as large."""
 
 
+def averages(engine: Engine, settings: Train) -> dict[str, EMA]:
+    """The moving averages of a recipe, by the names of their weights."""
+    decays = zip(settings.averages, (settings.ema_decay, *settings.ema_more), strict=True)
+    return {name: EMA(engine, decay, ramp=settings.ema_ramp) for name, decay in decays}
+
+
 class EMA:
     """Exponential moving average of the float32 master weights that this rank owns, one update per optimizer step.
 
-    Kept in float32 (0.9999 in bf16 never moves: 1e-4 is below its rounding), and ramped as
-    min(decay, (1 + n) / (10 + n)) so that early averages are not made of the initial weights.
+    Kept in float32 (0.9999 in bf16 never moves: 1e-4 is below its rounding). With a ramp update n = 0, 1, ... decays by
+    min(decay, (1 + n) / (10 + n)), so that early averages are not made of the initial weights.
     """
 
-    def __init__(self, engine: Engine, decay: float) -> None:
-        self.decay, self.updates = decay, 0
+    def __init__(self, engine: Engine, decay: float, *, ramp: bool = True) -> None:
+        self.decay, self.ramp, self.updates = decay, ramp, 0
         self.shadow = [t.detach().clone() for t in engine.master()]
 
     def update(self, engine: Engine) -> None:
         """Move towards the master weights."""
-        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates)) if self.ramp else self.decay
         self.updates += 1
         torch._foreach_lerp_(self.shadow, engine.master(), 1 - decay)
 

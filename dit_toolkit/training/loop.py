@@ -18,7 +18,7 @@ from dit_toolkit.recipe.schema import Recipe
 from dit_toolkit.recipe.sizes import split_batch
 from dit_toolkit.training.batches import Batches
 from dit_toolkit.training.data import open_data
-from dit_toolkit.training.ema import EMA
+from dit_toolkit.training.ema import averages
 from dit_toolkit.training.fit import micro_batch_size
 from dit_toolkit.training.order import drop_labels
 from dit_toolkit.training.rate import Rate, shown
@@ -60,8 +60,8 @@ def train(recipe: Recipe, folder: Path, *, files: Mapping[str, str], resume: Pat
         accumulation=share // micro,
         device=device,
     )
-    ema = EMA(engine, settings.ema_decay)
-    step = load_state(resume, engine, ema, recipe) if resume else 0
+    emas = averages(engine, settings)
+    step = load_state(resume, engine, emas, recipe) if resume else 0
 
     watch, rate = Watch(recipe, folder, engine, ema, device), Rate(recipe, step)
     saved, loss_sum, logged = step, torch.zeros((), device=device), step
@@ -76,7 +76,7 @@ def train(recipe: Recipe, folder: Path, *, files: Mapping[str, str], resume: Pat
                 engine.backward(loss)
                 loss_sum += loss.detach() * (micro / share)
             update = engine.step(lr)
-            if update.applied:
+            for ema in emas.values() if update.applied else ():
                 ema.update(engine)
             step += 1
 
@@ -107,12 +107,12 @@ def train(recipe: Recipe, folder: Path, *, files: Mapping[str, str], resume: Pat
                 checkpoint.save(
                     folder / "checkpoints",
                     step,
-                    lambda path: save_state(path, engine, ema, files),
+                    lambda path: save_state(path, engine, emas, files),
                     keep=settings.checkpoint_keep,
                     info={
                         "images_seen": step * settings.global_batch_size,
                         "micro_batch_size": micro,
-                        "ema_updates": ema.updates,
+                        "ema_updates": emas["ema"].updates,
                     },
                 )
                 saved = step

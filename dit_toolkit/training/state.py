@@ -21,12 +21,13 @@ from dit_toolkit.recipe.structure import unstructure
 from dit_toolkit.training.ema import EMA
 
 
-def save_state(folder: Path, engine: Engine, ema: EMA, files: Mapping[str, str]) -> None:
-    """Fill a checkpoint: the engine's shards, the average's shard, both weights whole as safetensors, and texts."""
+def save_state(folder: Path, engine: Engine, averages: Mapping[str, EMA], files: Mapping[str, str]) -> None:
+    """Fill a checkpoint: shards of engine and averages, all weights whole as safetensors, and texts."""
     engine.save(folder)
-    ema.save(folder / f"ema-rank{distributed.rank():05d}.safetensors")
-    for weights, place in (("raw", nullcontext()), ("ema", ema.applied(engine))):
-        with place:
+    for name, ema in averages.items():
+        ema.save(folder / f"{name}-rank{distributed.rank():05d}.safetensors")
+    for weights in ("raw", *averages):
+        with averages[weights].applied(engine) if weights in averages else nullcontext():
             whole = engine.state()
         if distributed.rank() == 0:
             save_file(whole, folder / f"{weights}.safetensors")
@@ -40,7 +41,7 @@ TRAINED = ("dataset", "autoencoder", "model", "objective", "train.backend")
 """Tables on whose components training depends."""
 
 
-def load_state(path: Path, engine: Engine, ema: EMA, recipe: Recipe) -> int:
+def load_state(path: Path, engine: Engine, averages: Mapping[str, EMA], recipe: Recipe) -> int:
     """Restore a verified checkpoint; returns its step. Other providers of components are warnings."""
     manifest = checkpoint.read_manifest(path)
     if manifest["world_size"] != distributed.size():
@@ -49,7 +50,8 @@ def load_state(path: Path, engine: Engine, ema: EMA, recipe: Recipe) -> int:
             f"use --procs {manifest['world_size']}"
         )
     engine.load(path)
-    ema.load(path / f"ema-rank{distributed.rank():05d}.safetensors", manifest["ema_updates"])
+    for name, ema in averages.items():
+        ema.load(path / f"{name}-rank{distributed.rank():05d}.safetensors", manifest["ema_updates"])
     log(f"resuming from {path}")
     for line in changes(read_origins(path), path.name, recipe, TRAINED):
         warn(line)

@@ -4,7 +4,8 @@ import torch
 from dit_toolkit.backends.deepspeed import OWNED, DeepSpeed
 from dit_toolkit.backends.single import Single
 from dit_toolkit.errors import RecipeError
-from dit_toolkit.training.ema import EMA
+from dit_toolkit.recipe.schema import Train
+from dit_toolkit.training.ema import EMA, averages
 
 
 @pytest.mark.parametrize("key", OWNED)
@@ -79,18 +80,36 @@ def test_bf16_keeps_what_it_cannot_show():
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_ema_follows_its_closed_form(precision):
-    """With the ramp min(d, (1 + n) / (10 + n)), one update per step, in float32 also for bf16 weights."""
+@pytest.mark.parametrize("ramp", [True, False])
+def test_several_averages_follow_their_closed_forms(precision, ramp):
+    """Ramped by min(d, (1 + n) / (10 + n)) or not, one update per step, in float32 also for bf16 weights."""
     engine = start(Single(), Scalar(), precision=precision)
-    ema, expected, weight = EMA(engine, 0.5), 1.0, 1.0
-    for n in range(20):
+    settings = Train(max_steps=20, global_batch_size=1, ema_decay=0.5, ema_more=[0.99, 0.0], ema_ramp=ramp)
+    emas, weight, steps = averages(engine, settings), 1.0, 20
+    assert list(emas) == ["ema", "ema-0.99", "ema-0.0"]
+    expected = dict.fromkeys(emas, 1.0)
+    for n in range(steps):
         engine.backward(engine(torch.tensor(1.0), None, None).sum())
         engine.step(1e-4)
-        ema.update(engine)
         weight -= 1e-4
-        decay = min(0.5, (1 + n) / (10 + n))
-        expected = decay * expected + (1 - decay) * weight
-    assert float(ema.shadow[0]) == pytest.approx(expected, abs=1e-6)
-    with ema.applied(engine):
-        assert float(engine.state()["w"]) == pytest.approx(expected, abs=1e-6)
+        for name, decay in zip(emas, (0.5, 0.99, 0.0), strict=True):
+            emas[name].update(engine)
+            decay = min(decay, (1 + n) / (10 + n)) if ramp else decay
+            expected[name] = decay * expected[name] + (1 - decay) * weight
+    for name, ema in emas.items():
+        assert float(ema.shadow[0]) == pytest.approx(expected[name], abs=1e-6)
+        with ema.applied(engine):
+            assert float(engine.state()["w"]) == pytest.approx(expected[name], abs=1e-6)
+    assert len({float(ema.shadow[0]) for ema in emas.values()}) == 3
     assert float(engine.state()["w"]) == pytest.approx(weight, abs=1e-6)
+
+
+def test_an_average_of_weights_that_fall_in_a_line():
+    """Without a ramp it lags d / (1 - d) (1 - d^k) steps behind: w_k = 1 - a k gives w_k + a d (1 - d^k) / (1 - d)."""
+    engine = start(Single(), Scalar())
+    ema, d, a, k = EMA(engine, 0.9, ramp=False), 0.9, 0.01, 30
+    for _ in range(k):
+        engine.backward(engine(torch.tensor(1.0), None, None).sum())
+        engine.step(a)
+        ema.update(engine)
+    assert float(ema.shadow[0]) == pytest.approx(1 - a * k + a * d * (1 - d**k) / (1 - d), abs=1e-6)

@@ -31,6 +31,7 @@ global_batch_size = 8
 micro_batch_size = 2
 lr = 1e-3
 ema_decay = 0.9
+ema_more = [0.2]
 gradient_clipping = 1.0
 log_every = 1
 checkpoint_every = 3
@@ -96,7 +97,7 @@ def weights(folder: Path, name: str) -> dict:
 
 
 def assert_same_weights(one: Path, other: Path) -> None:
-    for name in ("ema", "raw", "ema-rank00000"):
+    for name in ("ema", "ema-0.2", "raw", "ema-rank00000", "ema-0.2-rank00000"):
         first, second = weights(one, name), weights(other, name)
         assert first.keys() == second.keys()
         assert all((first[key] == second[key]).all() for key in first)
@@ -139,9 +140,10 @@ def test_two_processes_follow_the_same_curve(folder, stage):
     for (*_, loss1, norm1, _), (*_, loss2, norm2, _) in zip(one, two, strict=True):
         assert loss1 == pytest.approx(loss2, rel=1e-5)
         assert norm1 == pytest.approx(norm2, rel=1e-4)
-    first, second = weights(folder / "one", "ema"), weights(folder / "two", "ema")
-    for key in first:
-        assert first[key] == pytest.approx(second[key], abs=1e-5), key
+    for name in ("ema", "ema-0.2"):
+        first, second = weights(folder / "one", name), weights(folder / "two", name)
+        for key in first:
+            assert first[key] == pytest.approx(second[key], abs=1e-5), (name, key)
 
 
 def test_two_processes_resume_bit_for_bit_and_one_is_refused(folder):

@@ -11,9 +11,8 @@ from dit_toolkit.interop.diffusers.config import architecture_in, config_of, who
 from dit_toolkit.interop.diffusers.files import read_json, read_state, write_model
 from dit_toolkit.interop.diffusers.names import from_ours, from_theirs, pad_classes
 from dit_toolkit.interop.diffusers.pipeline import NULL_CLASS, read_pipeline, write_pipeline
-from dit_toolkit.interop.foreign import Foreign, State
+from dit_toolkit.interop.foreign import Foreign, Kind, State
 from dit_toolkit.recipe.schema import Recipe
-from dit_toolkit.weights import Kind
 
 
 def read(path: Path, *, num_heads: int | None, kind: Kind | None) -> Foreign:
