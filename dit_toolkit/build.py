@@ -11,7 +11,9 @@ from dit_toolkit.recipe.sizes import sizes
 def build_model(recipe: Recipe) -> DiT:
     """Build the recipe's network, `model(x, t, y) -> (N, C_out, H, W)`, its weights drawn from torch's random state."""
     size = sizes(recipe)
-    return build_network(recipe.model, size.latent, size.out_channels)
+    network = build_network(recipe.model, size.latent, size.out_channels)
+    network.recompute = recipe.train.activation_checkpointing
+    return network
 
 
 def build_network(model: Model, latent: Shape, out_channels: int) -> DiT:

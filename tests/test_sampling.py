@@ -102,7 +102,7 @@ def test_a_further_average_is_weights_of_its_own(trained, small_run):
     assert other.weights == "ema-0.05"
     assert not torch.equal(other.sample([3], cfg_scale=1.0), trained.sample([3], cfg_scale=1.0))
     assert other.digest not in (trained.digest, dit.load(small_run[1], weights="raw").digest)
-    with pytest.raises(dit.CheckpointError, match="has no weights 'ema-0.7'; there are ema, ema-0.05, raw"):
+    with pytest.raises(dit.CheckpointError, match=r"has no weights 'ema-0\.7'; there are ema, ema-0\.05, raw"):
         dit.load(small_run[1], weights="ema-0.7")
 
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from dit_toolkit.errors import DitToolkitError
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
+    from dit_toolkit.components import Shape
     from dit_toolkit.recipe.schema import Recipe
 
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -17,6 +18,8 @@ Precision = Literal["fp32", "bf16", "fp16"]
 
 def activations(recipe: Recipe, *, precision: Precision | None = None, device: str | None = None) -> int:
     """Bytes that the recipe's network keeps for the backward pass, for each image of a batch.
+
+    With train.activation_checkpointing it is what stays, and what one block keeps while it is run again.
 
     Counted on tensors without data, by `torch.autograd.graph.saved_tensors_hooks`: every storage once, parameters left
     out; what a batch keeps once, whatever its size, is left out too. The backward pass needs its own gradients beside
@@ -45,20 +48,26 @@ def activations(recipe: Recipe, *, precision: Precision | None = None, device: s
     try:
         with FakeTensorMode(), torch.device(device or this_device()):
             model = build_model(recipe)
-            kept = [
-                saved_bytes(
-                    model,
-                    torch.zeros(n, *latent, dtype=torch.float32),
-                    torch.zeros(n),
-                    torch.zeros(n, dtype=torch.int64),
-                )
-                for n in (2, 3)
-            ]
+            kept, again = _of_each(model, latent), 0
+            if every := model.recompute:
+                model.recompute = 0
+                again = (_of_each(model, latent) - kept) // (recipe.model.depth // every)
     except RuntimeError as error:
         raise DitToolkitError(f"activations cannot be counted without data: {str(error).splitlines()[0]}") from error
     finally:
         torch.set_default_dtype(usual)
-    return kept[1] - kept[0]
+    return kept + again
+
+
+def _of_each(model: nn.Module, latent: Shape) -> int:
+    """Bytes kept for each image."""
+    import torch
+
+    def of(n: int) -> int:
+        x = torch.zeros(n, *latent, dtype=torch.float32)
+        return saved_bytes(model, x, torch.zeros(n), torch.zeros(n, dtype=torch.int64))
+
+    return of(3) - of(2)
 
 
 def saved_bytes(forward: Callable[..., Any], *inputs: Tensor, parameters: Iterable[Tensor] | None = None) -> int:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from dit_toolkit.components import Block, Patchifier
 from dit_toolkit.nn.deferred import Deferred
@@ -29,6 +31,8 @@ class DiT(nn.Module):
     """
 
     positions: Tensor
+    recompute: int = 0
+    """Every n-th block is run again in the backward pass and keeps its inputs alone; 0 none."""
 
     def __init__(
         self,
@@ -82,8 +86,10 @@ class DiT(nn.Module):
         time, label = self.time_embed(t), self.label_embed(y)  # (N, D), (N, D)
         if self.prefix is not None:
             x = torch.cat([self.prefix(time, label), x], dim=1)  # (N, extra + T, D)
-        for block in self.blocks:
-            x = block(x, time, label)  # (N, extra + T, D)
+        for number, block in enumerate(self.blocks, 1):
+            again = self.recompute and number % self.recompute == 0 and torch.is_grad_enabled()
+            run = partial(checkpoint, block, use_reentrant=False) if again else block
+            x = run(x, time, label)  # (N, extra + T, D)
         last = self.final(x[:, self.extra_tokens :], time, label)  # (N, T, D)
         x = self.head(last if isinstance(self.head, LinearHead) else last.value(), self.grid)  # (N, C_out, H, W)
         return x.to(torch.promote_types(x.dtype, torch.float32))

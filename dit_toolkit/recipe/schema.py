@@ -100,6 +100,12 @@ class Train:
     gradient_clipping: float = field(default=0.0, validator=[ge(0), le(1e9)])
     """Largest gradient norm; 0 switches clipping off."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    tf32: bool = False
+    """Whether a GPU rounds the factors of float32 products to TF32, for about eight times their speed."""
+    compile: bool = False
+    """Whether blocks are compiled by torch.compile, which takes about a minute at the start."""
+    activation_checkpointing: int = field(default=0, validator=[ge(0), le(1_000)])
+    """Every n-th block is run again in the backward pass, for memory: 1 each, 2 every other one; 0 none."""
     ema_decay: float = field(default=0.9999, validator=[ge(0), lt(1)])
     """Decay of the float32 moving average of the weights."""
     ema_more: list[float] = field(factory=list, validator=deep_iterable([ge(0), lt(1)]))

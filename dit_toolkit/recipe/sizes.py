@@ -99,6 +99,11 @@ def _faults(recipe: Recipe, classes: int | None, latent: Shape | None) -> Iterat
             "train.micro_batch_size",
             f"({train.micro_batch_size}) does not divide global_batch_size ({train.global_batch_size})",
         )
+    if train.activation_checkpointing > model.depth:
+        yield (
+            "train.activation_checkpointing",
+            f"({train.activation_checkpointing}) is more than model.depth ({model.depth}), so that it means none",
+        )
     if train.optimizer.kind == "muon" and train.backend.splits_weights:
         yield (
             "train.optimizer.kind",
