@@ -33,6 +33,16 @@ class Group:
         """How many numbers there are in its parameters."""
         return sum(parameter.numel() for parameter in self.parameters.values())
 
+    @property
+    def moments(self) -> int:
+        """Bytes of optimizer state, beside the master weights."""
+        return MOMENTS[self.rule] * self.count
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give what it is under names for JSON."""
+        tensors, count = len(self.parameters), self.count
+        return {"rule": self.rule, "weight_decay": self.weight_decay, "tensors": tensors, "parameters": count}
+
 
 def parameter_groups(model: nn.Module, settings: Optimizer) -> list[Group]:
     """Sort the trainable parameters of a network by the rule that moves them and by their weight decay.
@@ -63,11 +73,6 @@ def build_optimizer(model: nn.Module, settings: Optimizer) -> optim.Optimizer:
     momentum = MOMENTUM if settings.momentum is None else settings.momentum
     # With the RMS of its update that of AdamW's, one learning rate serves both (Liu et al. 2025, arXiv 2502.16982).
     return Together(optim.Muon(muon, momentum=momentum, adjust_lr_fn="match_rms_adamw"), adamw)
-
-
-def moments(groups: list[Group]) -> int:
-    """Bytes of optimizer state, beside the master weights."""
-    return sum(MOMENTS[group.rule] * group.count for group in groups)
 
 
 def _parameters(model: nn.Module) -> Iterator[tuple[str, nn.Parameter, bool]]:

@@ -7,7 +7,7 @@ import torch
 from dit_toolkit import load_recipe
 from dit_toolkit.build import build_model
 from dit_toolkit.errors import RecipeError
-from dit_toolkit.optimizers import Together, build_optimizer, moments, parameter_groups
+from dit_toolkit.optimizers import Together, build_optimizer, parameter_groups
 from dit_toolkit.recipe.schema import Optimizer
 from dit_toolkit.recipe.sizes import sizes
 from tests.conftest import ROOT, SMALL
@@ -34,7 +34,7 @@ def test_one_group_in_the_order_of_the_model_without_decay(model):
     [group] = parameter_groups(model, Optimizer())
     assert list(group.parameters) == [name for name, _ in model.named_parameters()]
     assert group.count == sum(p.numel() for p in model.parameters())
-    assert moments([group]) == 8 * group.count
+    assert group.moments == 8 * group.count
 
 
 def test_decay_is_on_matrices_alone_unless_on_all(model):
@@ -67,7 +67,7 @@ def test_muon_keeps_one_moment(model):
     muon, rest = parameter_groups(model, Optimizer(kind="muon"))
     if muon.rule != "muon":
         muon, rest = rest, muon
-    assert moments([muon, rest]) == 4 * muon.count + 8 * rest.count
+    assert (muon.moments, rest.moments) == (4 * muon.count, 8 * rest.count)
 
 
 def stepped(model, settings, lr=0.01, steps=3):

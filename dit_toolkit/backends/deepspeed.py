@@ -25,6 +25,8 @@ OWNED = {
     "bf16": "train.precision",
     "fp16": "train.precision",
     "zero_optimization.stage": "train.backend.zero_stage",
+    "zero_optimization.offload_optimizer": "train.backend.offload",
+    "zero_optimization.offload_param": "train.backend.offload",
 }
 """Keys of a DeepSpeed configuration that the toolkit sets, and the option that sets them."""
 
@@ -45,8 +47,15 @@ class DeepSpeed(Backend):
     kind = "deepspeed"
     zero_stage: Literal[0, 1, 2, 3] = 1
     """What is sharded over the processes: 0 nothing, 1 optimizer states, 2 gradients too, 3 weights too."""
+    offload: Literal["none", "optimizer", "all"] = "none"
+    """What waits in the CPU's memory: the optimizer, with its step done there (from stage 1 on), or weights too (3)."""
     config: dict[str, Any] = field(factory=dict, validator=_free_keys)
     """Further keys of a DeepSpeed configuration, passed on as they are."""
+
+    def __attrs_post_init__(self) -> None:
+        least = {"none": 0, "optimizer": 1, "all": 3}[self.offload]
+        if self.zero_stage < least:
+            raise ValueError(f"offload {self.offload!r} needs zero_stage >= {least}, got {self.zero_stage}")
 
     @property
     def splits_weights(self) -> bool:
@@ -85,6 +94,11 @@ class DeepSpeed(Backend):
                 zero["stage3_prefetch_bucket_size"] = 1_000_000
             else:
                 zero |= {"allgather_bucket_size": 1_000_000, "overlap_comm": False}
+        away = {"device": "cpu", "pin_memory": device != "cpu"}
+        if self.offload != "none":
+            zero["offload_optimizer"] = away
+        if self.offload == "all":
+            zero["offload_param"] = away
         config = {
             "steps_per_print": 2**31,
             "zero_allow_untested_optimizer": True,

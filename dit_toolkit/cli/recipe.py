@@ -72,17 +72,18 @@ def check(
     The model is built without weights. The memory of the model state is that of each of --procs processes; activations
     are what a forward pass keeps for the backward pass, for each image of a batch.
     """
-    from dit_toolkit.flops import costs_of, memory
+    from dit_toolkit.flops import costs_of, memory, state_options
 
     loaded = load_with_options(recipe, changes, files, blocked)
     costs = costs_of(loaded)
     world = launch.world().size if launch.launched() else launch.processes(procs)
-    precision = loaded.train.precision
-    stages = memory(costs.trainable, world=world, precision=precision)
+    options = state_options(loaded, costs)
+    stages = memory(costs.trainable, world=world, **options)
     state = {
         "processes": world,
-        "precision": precision,
-        "bytes": {f"zero-{stage}": value for stage, value in stages.items()},
+        **options,
+        "bytes": {f"zero-{stage}": value.device for stage, value in stages.items()},
+        "offloaded_bytes": {f"zero-{stage}": value.offloaded for stage, value in stages.items()},
     }
     found = {**costs.as_dict(), "memory": state}
     reason = str(costs.activations) if isinstance(costs.activations, DitToolkitError) else ""
@@ -104,12 +105,21 @@ def _text(found: dict[str, Any], reason: str) -> str:
         [names.get(part, part).replace("_", " "), amount(count / 1e9), amount(found["flops"][part] / 1e9)]
         for part, count in found["macs"].items()
     ]
-    stages = [[stage.replace("zero-", "ZeRO "), amount(value / 2**30)] for stage, value in state["bytes"].items()]
+    places = {"bytes": "GiB", **({"offloaded_bytes": "GiB offloaded"} if state["offload"] != "none" else {})}
+    stages = [
+        [stage.replace("zero-", "ZeRO "), *(amount(state[place][stage] / 2**30) for place in places)]
+        for stage in state["bytes"]
+    ]
     header = f"model state on each of {state['processes']} process(es), {state['precision']}"
+    groups = [
+        [group["rule"], f"{group['weight_decay']:g}", str(group["tensors"]), f"{group['parameters']:,}"]
+        for group in found["groups"]
+    ]
     return "\n\n".join(
         [
             table(facts),
             table([["for one image", "GMACs", "GFLOPs"], *costs], numbers=True),
-            table([[header, "GiB"], *stages], numbers=True),
+            table([["parameter groups", "weight decay", "tensors", "parameters"], *groups], numbers=True),
+            table([[header, *places.values()], *stages], numbers=True),
         ]
     )

@@ -15,6 +15,7 @@ from dit_toolkit.recipe.sizes import Sizes, sizes
 from dit_toolkit.recipe.structure import fault
 
 if TYPE_CHECKING:
+    from dit_toolkit.optimizers import Group
     from dit_toolkit.recipe.schema import Recipe
 
 C = TypeVar("C", bound=Component)
@@ -34,6 +35,8 @@ class Costs:
     """Bytes kept for the backward pass on this machine in the recipe's precision, or why they cannot be counted."""
     paper: float | None
     """GMACs that the DiT paper publishes for this model, under the name Gflops."""
+    groups: list[Group] = attrs.field(factory=list)
+    """Trainable parameters as the optimizer has them, without their values."""
 
     @property
     def forward(self) -> int:
@@ -45,6 +48,11 @@ class Costs:
         """Multiply-adds of training on one image."""
         return TRAINING * self.forward
 
+    @property
+    def moments(self) -> int:
+        """Bytes of optimizer state beside the master weights, of the whole model."""
+        return sum(group.moments for group in self.groups)
+
     def as_dict(self) -> dict[str, Any]:
         """Give all of it under names for JSON; activations are None where they cannot be counted."""
         counts = {**self.macs, "forward": self.forward, "training": self.training}
@@ -55,6 +63,7 @@ class Costs:
             "flops": {part: 2 * count for part, count in counts.items()},
             "activations": None if isinstance(self.activations, DitToolkitError) else self.activations,
             "paper_gmacs": self.paper,
+            "groups": [group.as_dict() for group in self.groups],
         }
 
 
@@ -70,6 +79,7 @@ def costs_of(recipe: Recipe) -> Costs:
 
     from dit_toolkit.build import build_model
     from dit_toolkit.nn.dit import count_parameters
+    from dit_toolkit.optimizers import parameter_groups
 
     with torch.device("meta"):
         model = build_model(recipe)
@@ -85,6 +95,7 @@ def costs_of(recipe: Recipe) -> Costs:
         macs=parts,
         activations=kept,
         paper=paper_gmacs(recipe.model, size.latent, size.out_channels),
+        groups=parameter_groups(model, recipe.train.optimizer),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dit_toolkit import distributed
 from dit_toolkit.errors import DitToolkitError
-from dit_toolkit.flops import costs_of, memory
+from dit_toolkit.flops import costs_of, memory, state_options
 from dit_toolkit.progress import log, warn
 from dit_toolkit.recipe.schema import Recipe
 
@@ -25,7 +25,7 @@ def micro_batch_size(recipe: Recipe, share: int) -> int:
         return share
     each = round(BACKWARD * costs.activations)
     stage = getattr(recipe.train.backend, "zero_stage", 0)
-    state = memory(costs.trainable, world=distributed.size(), precision=recipe.train.precision)[stage]
+    state = memory(costs.trainable, world=distributed.size(), **state_options(recipe, costs))[stage].device
     spare = 2 * 4 * costs.trainable  # Gradients accumulated in float32, and what an engine holds twice for a moment.
     free = distributed.free_memory(distributed.device())
     budget = RESERVE * free - state - spare

@@ -20,6 +20,7 @@ from dit_toolkit.training.batches import Batches
 from dit_toolkit.training.data import open_data
 from dit_toolkit.training.ema import averages
 from dit_toolkit.training.fit import micro_batch_size
+from dit_toolkit.training.kernels import compile_blocks, float32_products
 from dit_toolkit.training.order import drop_labels
 from dit_toolkit.training.rate import Rate, shown
 from dit_toolkit.training.schedule import learning_rate
@@ -49,6 +50,8 @@ def train(recipe: Recipe, folder: Path, *, files: Mapping[str, str], resume: Pat
 
     torch.manual_seed(recipe.seed)
     model = build_model(recipe).to(device)
+    if settings.compile:
+        compile_blocks(model, device)
     null = recipe.model.num_classes
     optimizer = build_optimizer(model, settings.optimizer)
     engine = settings.backend.start(
@@ -63,9 +66,14 @@ def train(recipe: Recipe, folder: Path, *, files: Mapping[str, str], resume: Pat
     emas = averages(engine, settings)
     step = load_state(resume, engine, emas, recipe) if resume else 0
 
-    watch, rate = Watch(recipe, folder, engine, ema, device), Rate(recipe, step)
+    watch, rate = Watch(recipe, folder, engine, emas["ema"], device), Rate(recipe, step)
     saved, loss_sum, logged = step, torch.zeros((), device=device), step
-    with progress("train", settings.max_steps, done=step) as bar, Log(folder, settings, recipe, step) as log, batches:
+    with (
+        float32_products(settings.tf32, device),
+        progress("train", settings.max_steps, done=step) as bar,
+        Log(folder, settings, recipe, step) as log,
+        batches,
+    ):
         while step < settings.max_steps:
             lr = learning_rate(settings, step)
             for positions, _, x, y, generator in batches.of(step * settings.global_batch_size):

@@ -28,6 +28,21 @@ def test_other_keys_pass_and_the_traps_are_set():
     assert made["zero_optimization"]["reduce_bucket_size"] == 1_000_000
 
 
+def test_offload_is_an_option_that_fits_the_stage():
+    for stage, offload, keys in (
+        (1, "optimizer", {"offload_optimizer"}),
+        (3, "all", {"offload_optimizer", "offload_param"}),
+    ):
+        zero = DeepSpeed(zero_stage=stage, offload=offload)._config("bf16", 0.0, 4, 2, "cuda")["zero_optimization"]
+        assert {key for key in zero if key.startswith("offload")} == keys
+        assert zero["offload_optimizer"] == {"device": "cpu", "pin_memory": True}
+    for stage, offload in ((0, "optimizer"), (0, "all"), (1, "all"), (2, "all")):
+        with pytest.raises(
+            ValueError, match=f"offload '{offload}' needs zero_stage >= .*got {stage}"
+        ):
+            DeepSpeed(zero_stage=stage, offload=offload)
+
+
 def test_fp16_on_a_cpu_is_refused():
     model = torch.nn.Linear(2, 2)
     for backend in (DeepSpeed(), Single()):

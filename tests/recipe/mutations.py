@@ -29,6 +29,7 @@ CHOICES = {
     "memory",
     "gelu",
     "head",
+    "offload",
 }
 REQUIRED = {
     (*path, option.name)

@@ -4,7 +4,7 @@ import attrs
 import pytest
 
 from dit_toolkit import distributed, load_recipe
-from dit_toolkit.flops import activations, costs_of, memory
+from dit_toolkit.flops import activations, costs_of, memory, state_options
 from dit_toolkit.training import fit
 from tests.conftest import ROOT, SMALL
 
@@ -20,8 +20,9 @@ def free(monkeypatch, count):
 
 def needed(recipe, images):
     """Free bytes with which so many images fit, by the formula of the estimate."""
-    state = memory(costs_of(recipe).trainable, precision="fp32")[0]
-    return (images * 1.3 * activations(recipe) + 8 * costs_of(recipe).trainable + state) / 0.85
+    costs = costs_of(recipe)
+    state = memory(costs.trainable, **state_options(recipe, costs))[0].device
+    return (images * 1.3 * activations(recipe) + 8 * costs.trainable + state) / 0.85
 
 
 @pytest.mark.parametrize(("images", "fitting"), [(24, 24), (23.9, 12), (12.1, 12), (11, 8), (7, 6), (2, 2)])
