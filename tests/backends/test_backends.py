@@ -37,9 +37,7 @@ def test_offload_is_an_option_that_fits_the_stage():
         assert {key for key in zero if key.startswith("offload")} == keys
         assert zero["offload_optimizer"] == {"device": "cpu", "pin_memory": True}
     for stage, offload in ((0, "optimizer"), (0, "all"), (1, "all"), (2, "all")):
-        with pytest.raises(
-            ValueError, match=f"offload '{offload}' needs zero_stage >= .*got {stage}"
-        ):
+        with pytest.raises(ValueError, match=f"offload '{offload}' needs zero_stage >= .*got {stage}"):
             DeepSpeed(zero_stage=stage, offload=offload)
 
 
