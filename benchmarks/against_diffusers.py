@@ -7,6 +7,9 @@ fused AdamW are timed, the two taking turns, and minima are compared: wall time,
 other programs disturb less. In bfloat16 ours has bf16 weights with float32 masters, as our backends train, and theirs
 runs under autocast on float32 weights. Saved activations are counted exactly, with saved-tensor hooks: each storage
 once, and as the difference of two batch sizes, so that parameters and casts of them drop out.
+
+With --compile both run twice, as they are and with their blocks compiled by torch.compile, each block on its own; what
+a compiled block keeps is not counted, since torch decides that anew.
 """
 
 import argparse
@@ -154,8 +157,10 @@ def check_equal(width, depth, heads):
 class Contender:
     """One of the two models in training."""
 
-    def __init__(self, model, forward, dtype, *, masters):
+    def __init__(self, model, forward, dtype, *, masters, compiled=False):
         self.model, self.forward = model, forward
+        for block in (model.blocks if masters else model.transformer_blocks) if compiled else ():
+            block.compile()
         optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.0, fused=True)
         self.low, self.masters, self.optimizer, self.engine = dtype == "bfloat16", masters, optimizer, None
         if masters:
@@ -190,18 +195,22 @@ class Contender:
         return [*phases, tuple(map(sum, zip(*phases, strict=True)))]
 
 
-def compare(name, dtype, batch_size, repeats):
+def compare(name, dtype, batch_size, repeats, *, compiled=False):
     width, depth, heads = SIZES[name]
     ours, theirs = build(width, depth, heads)
     contenders = {
-        "ours": Contender(ours, lambda model, *given: model(*given), dtype, masters=True),
-        "theirs": Contender(theirs, run_theirs, dtype, masters=False),
+        "ours": Contender(ours, lambda model, *given: model(*given), dtype, masters=True, compiled=compiled),
+        "theirs": Contender(theirs, run_theirs, dtype, masters=False, compiled=compiled),
     }
     inputs, taken = batch(batch_size), {"ours": [], "theirs": []}
     for _ in range(repeats + 1):  # The first is a warm-up.
         for side, contender in contenders.items():
             taken[side].append(contender.step(inputs))
-    print(f"\n{dtype}, batch {batch_size}: minima of {repeats}      wall ms                   CPU ms")
+    how = "both compiled" if compiled else "neither compiled"
+    print(f"\n{dtype}, batch {batch_size}, {how}: minima of {repeats}, wall ms and CPU ms")
+    if compiled:
+        first = ", ".join(f"{side} {times[0][-1][0]:.0f} s" for side, times in taken.items())
+        print(f"  the first step, in which is compiled, takes {first}")
     print("               ours   theirs   ratio       ours   theirs   ratio")
     for index, phase in enumerate(PHASES):
         line = f"  {phase:9}"
@@ -209,6 +218,8 @@ def compare(name, dtype, batch_size, repeats):
             mine, other = (min(times[index][clock] for times in taken[side][1:]) * 1e3 for side in ("ours", "theirs"))
             line += f" {mine:8.0f} {other:8.0f} {other / mine:7.2f}  "
         print(line)
+    if compiled:
+        return
     kept = {}
     for side, contender in contenders.items():
         counts = [saved_bytes(contender.loss, *batch(n), parameters=contender.model.parameters()) for n in (1, 2)]
@@ -225,13 +236,15 @@ def main():
     parser.add_argument("--dtype", nargs="+", choices=["float32", "bfloat16"], default=["float32", "bfloat16"])
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--compile", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     versions = f"torch {torch.__version__}, diffusers {diffusers.__version__}"
     print(f"DiT-{options.size}/2, {versions}, {options.threads} threads on a CPU")
     check_equal(*SIZES[options.size])
     for dtype in options.dtype:
-        compare(options.size, dtype, options.batch, options.repeats)
+        for compiled in (False, True) if options.compile else (False,):
+            compare(options.size, dtype, options.batch, options.repeats, compiled=compiled)
 
 
 if __name__ == "__main__":

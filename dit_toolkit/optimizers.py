@@ -94,6 +94,7 @@ class Together(optim.Optimizer):
     def __init__(self, *parts: optim.Optimizer) -> None:
         self.parts = parts
         super().__init__([group for part in parts for group in part.param_groups], {})
+        self.defaults = {key: value for part in parts for key, value in part.defaults.items()}
         self._link()
 
     @torch.no_grad()

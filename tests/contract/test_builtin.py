@@ -111,6 +111,8 @@ COMPONENTS = [
     *DATASETS,
     Single(),
     *(DeepSpeed(zero_stage=stage) for stage in (0, 1, 2, 3)),
+    DeepSpeed(zero_stage=2, offload="optimizer"),
+    DeepSpeed(zero_stage=3, offload="all"),
     ClassAccuracy(),
     FDFashion(),
     Memorisation(),
