@@ -9,14 +9,19 @@ import torch
 from attrs import frozen
 from torch import nn, optim
 
+from dit_toolkit.errors import RecipeError
 from dit_toolkit.recipe.schema import Optimizer
 
-Rule = Literal["adamw", "adam", "muon"]
+Rule = Literal["adamw", "adam", "adamw-8bit", "muon"]
 
 MOMENTUM = 0.95
 """Of Muon (Jordan et al. 2024), unless given."""
 MOMENTS = {"adamw": 8, "adam": 8, "muon": 4}
 """Bytes of optimizer state for each parameter, beside master weights: two float32 moments, or one."""
+BLOCK = 256
+"""Numbers that share a float32 scale in 8 bits (Dettmers et al. 2022, "8-bit optimizers")."""
+SMALLEST = 4096
+"""Parameters of fewer numbers keep float32 moments."""
 
 
 @frozen(kw_only=True)
@@ -36,7 +41,10 @@ class Group:
     @property
     def moments(self) -> int:
         """Bytes of optimizer state, beside the master weights."""
-        return MOMENTS[self.rule] * self.count
+        if self.rule != "adamw-8bit":
+            return MOMENTS[self.rule] * self.count
+        sizes = [parameter.numel() for parameter in self.parameters.values()]
+        return sum(2 * n + 8 * -(-n // BLOCK) if n >= SMALLEST else 8 * n for n in sizes)
 
     def as_dict(self) -> dict[str, Any]:
         """Give what it is under names for JSON."""
@@ -53,21 +61,27 @@ def parameter_groups(model: nn.Module, settings: Optimizer) -> list[Group]:
     groups: dict[tuple[Rule, float], dict[str, nn.Parameter]] = {}
     for name, parameter, matrix in _parameters(model):
         muon = settings.kind == "muon" and matrix and parameter.ndim == 2 and name.startswith("blocks.")
-        rule: Rule = "adam" if settings.kind == "adam" else "muon" if muon else "adamw"
+        rule: Rule = "adamw" if settings.kind == "muon" and not muon else settings.kind
         decay = settings.weight_decay if matrix or settings.weight_decay_on == "all" else 0.0
         groups.setdefault((rule, decay), {})[name] = parameter
     return [Group(rule=rule, weight_decay=decay, parameters=found) for (rule, decay), found in groups.items()]
 
 
 def build_optimizer(model: nn.Module, settings: Optimizer) -> optim.Optimizer:
-    """Make the optimizer of a network; its learning rate is set before each step."""
+    """Make the optimizer of a network; its learning rate is set before each step.
+
+    Raises:
+        RecipeError: the library of an 8-bit optimizer is not installed.
+    """
     groups = parameter_groups(model, settings)
     adam: list[dict[str, Any]] = [_options(group) for group in groups if group.rule != "muon"]
     muon = [_options(group) for group in groups if group.rule == "muon"]
-    common: dict[str, Any] = {"betas": settings.betas, "eps": settings.eps, "fused": True}
+    common: dict[str, Any] = {"betas": settings.betas, "eps": settings.eps}
     if settings.kind == "adam":
-        return optim.Adam(adam, **common)
-    adamw = optim.AdamW(adam, **common)
+        return optim.Adam(adam, **common, fused=True)
+    if settings.kind == "adamw-8bit":
+        return _adamw_8bit()(adam, **common, min_8bit_size=SMALLEST)
+    adamw = optim.AdamW(adam, **common, fused=True)
     if settings.kind == "adamw" or not muon:
         return adamw
     momentum = MOMENTUM if settings.momentum is None else settings.momentum
@@ -82,6 +96,16 @@ def _parameters(model: nn.Module) -> Iterator[tuple[str, nn.Parameter, bool]]:
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             yield name, parameter, parameter.ndim >= 2 and id(parameter) not in tables
+
+
+def _adamw_8bit() -> Any:
+    try:
+        from bitsandbytes.optim import AdamW8bit
+    except ImportError as error:
+        raise RecipeError(
+            f"train.optimizer.kind: 'adamw-8bit' needs bitsandbytes ({error}): pip install \"dit-toolkit[8bit]\""
+        ) from error
+    return AdamW8bit
 
 
 def _options(group: Group) -> dict[str, Any]:

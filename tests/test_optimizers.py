@@ -1,5 +1,7 @@
 """Parameter groups, and the steps of each kind against its formula."""
 
+import sys
+
 import attrs
 import pytest
 import torch
@@ -147,20 +149,50 @@ def test_the_whole_has_the_groups_and_the_state_of_its_parts(model):
     assert len(optimizer.state) == len(list(model.parameters()))
 
 
-def test_muon_is_refused_where_zero_cuts_matrices():
+@pytest.mark.parametrize("kind", ["muon", "adamw-8bit"])
+def test_what_needs_whole_weights_is_refused_where_zero_cuts_them(kind):
     for stage in (1, 2, 3):
-        with pytest.raises(RecipeError, match=r"train\.optimizer\.kind: 'muon'.*zero_stage"):
-            sizes(recipe("train.optimizer.kind=muon", f"train.backend.zero_stage={stage}"))
-    sizes(recipe("train.optimizer.kind=muon", "train.backend.zero_stage=0"))
-    single = recipe("train.optimizer.kind=muon", "train.backend={kind='single'}")
-    sizes(single)
+        with pytest.raises(RecipeError, match=rf"train\.optimizer\.kind: '{kind}'.*zero_stage = 0"):
+            sizes(recipe(f"train.optimizer.kind={kind}", f"train.backend.zero_stage={stage}"))
+    sizes(recipe(f"train.optimizer.kind={kind}", "train.backend.zero_stage=0"))
+    sizes(recipe(f"train.optimizer.kind={kind}", "train.backend={kind='single'}"))
+
+
+def test_8_bits_are_a_library_of_their_own(model, monkeypatch):
+    monkeypatch.setitem(sys.modules, "bitsandbytes.optim", None)
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    with pytest.raises(RecipeError, match=r"train\.optimizer\.kind: 'adamw-8bit' needs bitsandbytes.*\[8bit\]"):
+        build_optimizer(model, Optimizer(kind="adamw-8bit"))
+
+
+def test_state_of_8_bits_by_its_formula(model):
+    """Two bytes and two float32 scales a block; small tensors stay in float32."""
+    [group] = parameter_groups(model, Optimizer(kind="adamw-8bit"))
+    group = attrs.evolve(group, parameters={"big": torch.empty(5000), "small": torch.empty(4095)})
+    assert group.moments == 2 * 5000 + 2 * 4 * 20 + 8 * 4095
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_8_bits_stay_near_adamw(model):
+    """Each step is at most about lr, and rounding moves it by a few per cent."""
+    pytest.importorskip("bitsandbytes")
+    for decay in (0.0, 0.1):
+        plain, _ = stepped(model, Optimizer(weight_decay=decay), lr=0.01, steps=3)
+        ours, optimizer = stepped(model, Optimizer(kind="adamw-8bit", weight_decay=decay), lr=0.01, steps=3)
+        for one, other in zip(ours.parameters(), plain.parameters(), strict=True):
+            difference = (one - other).detach().abs()
+            assert float(difference.mean()) < 1e-3
+            assert (float(difference.max()) == pytest.approx(0, abs=1e-5)) == (one.numel() < 4096)
+    assert any(
+        t.dtype == torch.uint8 for s in optimizer.state.values() for t in s.values() if isinstance(t, torch.Tensor)
+    )
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ("momentum=0.9", "momentum is an option of kind 'muon', not of 'adamw'"),
-        ("kind=lion", "kind: expected one of 'adamw', 'adam', 'muon'"),
+        ("kind=lion", "kind: expected one of 'adamw', 'adam', 'adamw-8bit', 'muon'"),
         ("betas=[0.9, 1.0]", r"betas.* must be < 1"),
         ("eps=0", "eps: must be > 0"),
         ("weight_decay_on=biases", "expected one of 'matrices', 'all'"),

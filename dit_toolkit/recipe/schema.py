@@ -65,8 +65,9 @@ class Model:
 class Optimizer:
     """What moves the weights, at the learning rate of [train]."""
 
-    kind: Literal["adamw", "adam", "muon"] = "adamw"
-    """adamw; adam, whose decay passes through its moments; muon for matrices of the blocks, with adamw for the rest."""
+    kind: Literal["adamw", "adam", "adamw-8bit", "muon"] = "adamw"
+    """adamw; adam, whose decay passes through its moments; adamw-8bit, of bitsandbytes; muon for the matrices of the
+    blocks, with adamw for the rest."""
     betas: tuple[float, float] = field(default=(0.9, 0.999), validator=deep_iterable([ge(0), lt(1)]))
     eps: float = field(default=1e-8, validator=[gt(0), le(1)])
     weight_decay: float = field(default=0.0, validator=[ge(0), le(100)])

@@ -104,9 +104,11 @@ def _faults(recipe: Recipe, classes: int | None, latent: Shape | None) -> Iterat
             "train.activation_checkpointing",
             f"({train.activation_checkpointing}) is more than model.depth ({model.depth}), so that it means none",
         )
-    if train.optimizer.kind == "muon" and train.backend.splits_weights:
+    kind = train.optimizer.kind
+    reasons = {"muon": "makes whole matrices orthogonal", "adamw-8bit": "scales blocks of whole weights"}
+    if kind in reasons and train.backend.splits_weights:
         yield (
             "train.optimizer.kind",
-            "'muon' makes whole matrices orthogonal, and this backend's optimizer sees pieces of them; set "
-            'train.backend.zero_stage = 0 (or kind = "single")',
+            f"{kind!r} {reasons[kind]}, and this backend's optimizer sees pieces of them; "
+            'set train.backend.zero_stage = 0, or kind = "single"',
         )
