@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 import torch
@@ -98,14 +98,15 @@ def _parameters(model: nn.Module) -> Iterator[tuple[str, nn.Parameter, bool]]:
             yield name, parameter, parameter.ndim >= 2 and id(parameter) not in tables
 
 
-def _adamw_8bit() -> Any:
+def _adamw_8bit() -> Callable[..., optim.Optimizer]:
     try:
         from bitsandbytes.optim import AdamW8bit
     except ImportError as error:
         raise RecipeError(
             f"train.optimizer.kind: 'adamw-8bit' needs bitsandbytes ({error}): pip install \"dit-toolkit[8bit]\""
         ) from error
-    return AdamW8bit
+    found: Callable[..., optim.Optimizer] = AdamW8bit
+    return found
 
 
 def _options(group: Group) -> dict[str, Any]:
