@@ -36,7 +36,7 @@ from dit_toolkit.errors import (
 )
 from dit_toolkit.hookspecs import hookimpl
 from dit_toolkit.recipe.load import load_recipe
-from dit_toolkit.recipe.schema import Evaluate, Model, Recipe, Sample, Train
+from dit_toolkit.recipe.schema import Evaluate, Model, Optimizer, Recipe, Sample, Train
 from dit_toolkit.registry import register
 from dit_toolkit.samplers.stepped import Stepped
 
@@ -72,6 +72,7 @@ __all__ = [
     "Model",
     "NonFiniteError",
     "Objective",
+    "Optimizer",
     "Patchifier",
     "PluginError",
     "Prediction",

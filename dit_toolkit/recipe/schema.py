@@ -127,17 +127,20 @@ class Train:
     trackers: list[Tracker] = field(factory=list)
 
     def __attrs_post_init__(self) -> None:
-        if (self.lr_schedule == "wsd") != (self.lr_decay_steps is not None):
-            missing = self.lr_decay_steps is None
+        if self.lr_schedule == "wsd" and self.lr_decay_steps is None:
             raise ValueError(
                 "lr_decay_steps is missing, which lr_schedule 'wsd' needs: how many of the last steps decay"
-                if missing
-                else f"lr_decay_steps belongs to lr_schedule 'wsd', not to {self.lr_schedule!r}"
             )
+        if self.lr_schedule != "wsd" and self.lr_decay_steps is not None:
+            raise ValueError(f"lr_decay_steps belongs to lr_schedule 'wsd', not to {self.lr_schedule!r}")
         if self.lr_decay_steps is not None and self.lr_warmup_steps + self.lr_decay_steps > self.max_steps:
             raise ValueError(
                 f"lr_decay_steps ({self.lr_decay_steps}) and lr_warmup_steps ({self.lr_warmup_steps}) are more than "
                 f"max_steps ({self.max_steps})"
+            )
+        if self.lr_end_share and self.lr_schedule == "constant":
+            raise ValueError(
+                f"lr_end_share ({self.lr_end_share:g}) needs an lr_schedule that goes down, not 'constant'"
             )
         if len({self.ema_decay, *self.ema_more}) <= len(self.ema_more):
             raise ValueError(f"ema_more {self.ema_more} repeats a decay; ema_decay is {self.ema_decay:g}")

@@ -31,6 +31,14 @@ def test_the_largest_divisor_that_fits(recipe, monkeypatch, images, fitting):
     assert fit.micro_batch_size(recipe, 24) == fitting
 
 
+def test_blocks_that_are_run_again_and_averages_are_counted(recipe, monkeypatch):
+    free(monkeypatch, needed(recipe, 7))
+    again = attrs.evolve(recipe, train=attrs.evolve(recipe.train, activation_checkpointing=1))
+    assert fit.micro_batch_size(again, 24) > fit.micro_batch_size(recipe, 24)
+    averaged = attrs.evolve(recipe, train=attrs.evolve(recipe.train, ema_more=[i / 100 for i in range(50)]))
+    assert fit.micro_batch_size(averaged, 24) < fit.micro_batch_size(recipe, 24)
+
+
 def test_too_little_memory_is_one_image_and_a_warning(recipe, monkeypatch, capsys):
     free(monkeypatch, 1000)
     assert fit.micro_batch_size(recipe, 24) == 1

@@ -62,6 +62,7 @@ def test_wsd_of_a_longer_run_is_the_same_until_the_shorter_one_decays():
             {"lr_schedule": "wsd", "lr_decay_steps": 90, "lr_warmup_steps": 11},
             r"\(90\) and lr_warmup_steps \(11\).*100",
         ),
+        ({"lr_end_share": 0.5}, r"lr_end_share \(0\.5\) needs an lr_schedule that goes down, not 'constant'"),
         ({"lr_end_share": 1.5}, "lr_end_share: must be <= 1, got 1.5"),
         ({"lr_schedule": "cosin"}, "did you mean 'cosine'"),
     ],
