@@ -47,6 +47,12 @@ def test_console_blocks_print_what_they_show(path, text, checkout, monkeypatch):
         assert CliRunner().invoke(cli, shlex.split(command)).output.strip() == shown.strip()
 
 
+@pytest.mark.parametrize(("path", "text"), [block for block in blocks("toml") if block.values[0].name == "training.md"])
+def test_tables_of_training_change_a_recipe(path, text, checkout):
+    Path("changed.toml").write_text(f'extends = "recipes/fashion.toml"\n\n{text}')
+    assert dit.load_recipe("changed.toml") != dit.load_recipe("recipes/fashion.toml")
+
+
 def test_the_sampler_of_the_readme_is_a_plugin(checkout):
     """The whole file, loaded by name from a recipe, converges at second order."""
     [source] = [
