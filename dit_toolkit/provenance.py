@@ -13,11 +13,11 @@ import torch
 
 from dit_toolkit import distributed
 from dit_toolkit._version import __version__
+from dit_toolkit.recipe.autoencoder import AnyRecipe
 from dit_toolkit.recipe.origins import origins
-from dit_toolkit.recipe.schema import Recipe
 
 
-def provenance(recipe: Recipe) -> dict[str, Any]:
+def provenance(recipe: AnyRecipe) -> dict[str, Any]:
     """Where every component comes from, and the versions, device and commit that a run depends on."""
     cuda = torch.cuda.is_available()
     return {

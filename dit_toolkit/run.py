@@ -23,10 +23,12 @@ from dit_toolkit.images import grid, read_npz
 from dit_toolkit.nn.dit import count_parameters
 from dit_toolkit.progress import log, track, warn
 from dit_toolkit.provenance import provenance
+from dit_toolkit.recipe.autoencoder import AnyRecipe, AutoencoderRecipe, autoencoder_sizes
 from dit_toolkit.recipe.load import dumps
 from dit_toolkit.recipe.schema import Recipe
 from dit_toolkit.recipe.sizes import sizes, split_batch
 from dit_toolkit.recipe.structure import unstructure
+from dit_toolkit.reconstruction import FOLDER, PICTURE, read_measured, write_autoencoder
 from dit_toolkit.report import write_report
 from dit_toolkit.sampling import Trained, describe, load, sample_to_file
 from dit_toolkit.training.loop import train as train_steps
@@ -41,12 +43,15 @@ FREE = {
 """Options of [train] that may change between a run and its continuation."""
 
 
-def run(recipe: Recipe, *, name: str, out: Path | None = None, stages: Sequence[str] = (), fresh: bool = False) -> Path:
+def run(
+    recipe: AnyRecipe, *, name: str, out: Path | None = None, stages: Sequence[str] = (), fresh: bool = False
+) -> Path:
     """Do the stages of a recipe in `runs/<name>` (or `out`) with all processes; returns the folder.
 
     What is done already is not done again: training goes on from its newest checkpoint, samples with the same settings
     stay. `fresh` starts over in a new folder. Nothing that exists is overwritten. Without `stages` all that are
-    possible are done: a model of latents is trained, but not sampled, where its autoencoder is not to be had.
+    possible are done: a model of latents is trained, but not sampled, where its autoencoder is not to be had. An
+    autoencoder is measured and written to the folder `autoencoder` in place of sampling and evaluating.
 
     Raises:
         DataError: data, or an autoencoder that is needed, are not there.
@@ -82,25 +87,28 @@ def run(recipe: Recipe, *, name: str, out: Path | None = None, stages: Sequence[
             if distributed.rank() == 0:
                 _print(validation.table(results))
         if "sample" in stages or "evaluate" in stages:
-            _sample_and_evaluate(recipe, folder, draw="sample" in stages, judge="evaluate" in stages)
+            if isinstance(recipe, AutoencoderRecipe):
+                write_autoencoder(recipe, folder)
+            else:
+                _sample_and_evaluate(recipe, folder, draw="sample" in stages, judge="evaluate" in stages)
         if distributed.rank() == 0:
             _report(recipe, folder, files)
             log(f"{folder / 'report.html'} shows it all; {time.perf_counter() - began:.0f} s, peak memory {_peak()}")
     return folder
 
 
-def train(recipe: Recipe, *, out: str | Path = "runs/run") -> Path:
+def train(recipe: AnyRecipe, *, out: str | Path = "runs/run") -> Path:
     """Train a recipe in the folder `out`, going on from what is there; returns the folder. See `run`."""
     return run(recipe, name=Path(out).name, out=Path(out), stages=["train"])
 
 
-def _possible(recipe: Recipe) -> Sequence[str]:
+def _possible(recipe: AnyRecipe) -> Sequence[str]:
     """All stages, or training alone, with a warning, where there is no autoencoder to decode with.
 
     It is loaded for that: weeks of training later would be too late to learn of it.
     """
     fault = None
-    if recipe.dataset.latents and distributed.rank() == 0:
+    if isinstance(recipe, Recipe) and recipe.dataset.latents and distributed.rank() == 0:
         try:
             recipe.autoencoder.load()
         except DataError as error:
@@ -122,7 +130,7 @@ def _folder(name: str, out: Path | None, fresh: bool) -> Path:
     return base if number == 1 else Path(f"{base}-{number}")
 
 
-def _claim(folder: Path, recipe: Recipe, files: dict[str, str]) -> None:
+def _claim(folder: Path, recipe: AnyRecipe, files: dict[str, str]) -> None:
     """Write recipe and provenance into the folder; refuse one of another recipe."""
     stored = folder / "recipe.toml"
     if folder.exists() and not folder.is_dir():
@@ -201,15 +209,15 @@ def _place(folder: Path, trained: Trained) -> tuple[Path, bool]:
         number += 1
 
 
-def _report(recipe: Recipe, folder: Path, files: dict[str, str]) -> None:
+def _report(recipe: AnyRecipe, folder: Path, files: dict[str, str]) -> None:
     """(Re)write the report from what the folder holds."""
     places = sorted((folder / "samples").glob("step-*"), key=lambda p: p.stat().st_mtime)
-    place = places[-1] if places else None
-    evaluation = place / "evaluation.json" if place else None
+    place = places[-1] if places else folder / FOLDER
+    evaluation, picture = place / "evaluation.json", place / ("grid.png" if places else PICTURE)
     steps = [int(p.name.removeprefix("step-")) for p in checkpoint.checkpoints(folder / "checkpoints")] or [0]
     with torch.device("meta"):
         parameters = count_parameters(build_model(recipe))
-    macs, size = sum(flops.macs(recipe).values()), sizes(recipe)
+    macs = sum(flops.macs(recipe).values())
     write_report(
         folder / "report.html",
         name=folder.name,
@@ -217,16 +225,26 @@ def _report(recipe: Recipe, folder: Path, files: dict[str, str]) -> None:
         summary={
             "parameters": f"{parameters:,}",
             "forward pass of one image": f"{macs / 1e9:.3g} GMACs ({2 * macs / 1e9:.3g} GFLOPs)",
-            "tokens": f"{size.tokens} ({size.grid[0]} x {size.grid[1]})",
+            **_facts(recipe, folder),
             "steps": f"{steps[-1]:,} of {recipe.train.max_steps:,}",
         },
         metrics_jsonl=folder / "metrics.jsonl",
-        grid=place / "grid.png" if place and (place / "grid.png").exists() else None,
-        evaluation=json.loads(evaluation.read_text()) if evaluation and evaluation.exists() else None,
+        grid=picture if picture.exists() else None,
+        evaluation=json.loads(evaluation.read_text()) if evaluation.exists() else None,
         provenance=json.loads(files["provenance.json"]),
         during=folder / FOLDER,
         validation=validation.newest(folder),
     )
+
+
+def _facts(recipe: AnyRecipe, folder: Path) -> dict[str, str]:
+    """What is told of one shape of recipes alone."""
+    if isinstance(recipe, Recipe):
+        size = sizes(recipe)
+        return {"tokens": f"{size.tokens} ({size.grid[0]} x {size.grid[1]})"}
+    latent = " x ".join(map(str, autoencoder_sizes(recipe).latent))
+    measured = read_measured(folder)
+    return {"latent": latent, **({"PSNR of held-out images": f"{measured['psnr']:.2f} dB"} if measured else {})}
 
 
 def _print(renderable: Any) -> None:

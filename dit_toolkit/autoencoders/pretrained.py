@@ -34,6 +34,8 @@ class Pretrained(Autoencoder):
     latent_channels: int = field(default=4, validator=[ge(1), le(1024)])
     downsampling: int = field(default=8, validator=[ge(1), le(1024)])
     """Pixels for one of a latent; both are held against the config when the weights are loaded."""
+    channels: Literal[1, 3] = 3
+    """Of the images: 1 for an autoencoder that was trained on grey ones."""
     precision: Literal["fp32", "bf16"] = "fp32"
     slicing: bool = False
     """Take the images of a batch one after another, which saves memory."""
@@ -49,10 +51,11 @@ class Pretrained(Autoencoder):
         """Wrap the loaded model."""
 
     def latent_shape(self, image: Shape) -> Shape:
-        """(latent_channels, height / downsampling, width / downsampling) of an RGB image."""
+        """(latent_channels, height / downsampling, width / downsampling) of an image."""
         channels, height, width = image
-        if channels != 3:
-            raise ValueError(f"takes RGB images; these have {channels} channel{'s' if channels != 1 else ''}")
+        if channels != self.channels:
+            kind = "RGB" if self.channels == 3 else "grey"
+            raise ValueError(f"takes {kind} images; these have {channels} channel{'s' if channels != 1 else ''}")
         for axis, size in (("height", height), ("width", width)):
             if size % self.downsampling:
                 raise ValueError(f"downsampling ({self.downsampling}) does not divide the {axis} of images ({size})")
@@ -73,6 +76,11 @@ class Pretrained(Autoencoder):
                 f"autoencoder.path: {self.path} has {seen[0]} latent channels and downsampling {seen[1]}; set "
                 f"latent_channels = {seen[0]} and downsampling = {seen[1]} (now {self.latent_channels} and "
                 f"{self.downsampling})"
+            )
+        if model.config.in_channels != self.channels:
+            raise DataError(
+                f"autoencoder.path: {self.path} takes images of {model.config.in_channels} channels; set "
+                f"channels = {model.config.in_channels} (now {self.channels})"
             )
         if self.slicing:
             model.enable_slicing()
@@ -182,7 +190,7 @@ class PretrainedCodec:
         self.scale = scale.to(model.device).reshape(-1, 1, 1)
 
     def raw(self, images: Tensor, generator: Generator | None) -> Tensor:  # noqa: ARG002 - for those that draw
-        """Latents z (N, C, h, w) float32 of images (N, 3, H, W), unscaled; a posterior is drawn from a generator."""
+        """Latents z (N, C, h, w) float32 of images (N, channels, H, W), unscaled; with a generator drawn anew."""
         import torch
 
         with torch.inference_mode():
@@ -190,15 +198,15 @@ class PretrainedCodec:
         return z.float()
 
     def encode(self, images: Tensor, generator: Generator | None = None) -> Tensor:
-        """Images (N, 3, H, W) in [-1, 1] to scaled latents (N, C, h, w); the mode without a generator."""
+        """Images (N, channels, H, W) in [-1, 1] to scaled latents (N, C, h, w); the mode without a generator."""
         scaled: Tensor = (self.raw(images, generator) - self.shift) * self.scale
         return scaled
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Scaled latents (N, C, h, w) to images (N, 3, H, W), float32."""
+        """Scaled latents (N, C, h, w) to images (N, channels, H, W), float32."""
         import torch
 
         z = latents.float() / self.scale + self.shift
         with torch.inference_mode():
-            images: Tensor = self.model.decode(z.to(self.model.dtype), return_dict=False)[0]  # (N, 3, H, W)
+            images: Tensor = self.model.decode(z.to(self.model.dtype), return_dict=False)[0]  # (N, channels, H, W)
         return images.float()

@@ -71,7 +71,7 @@ def _row(patch: tuple[int, int], costs: Costs) -> list[str]:
     return [
         times(costs.sizes.image[1:]),
         times(patch),
-        f"{costs.sizes.tokens:,}",
+        f"{costs.as_dict()['tokens']:,}",
         f"{costs.parameters:,}",
         amount(costs.forward / 1e9),
         amount(2 * costs.forward / 1e9),

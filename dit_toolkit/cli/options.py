@@ -13,6 +13,7 @@ from dit_toolkit.errors import DataError
 from dit_toolkit.progress import warn
 
 if TYPE_CHECKING:
+    from dit_toolkit.recipe.autoencoder import AnyRecipe
     from dit_toolkit.recipe.schema import Recipe
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -67,11 +68,21 @@ def load_plugins(files: Iterable[Path], blocked: Iterable[str]) -> Iterator[None
 
 
 def load_with_options(recipe: Path, changes: Sequence[str], files: Sequence[Path], blocked: Iterable[str]) -> Recipe:
-    """Load a recipe with the options of a command."""
+    """Load the recipe of a Diffusion Transformer with the options of a command."""
     from dit_toolkit.recipe.load import load_recipe
 
     with load_plugins((), blocked):
         return load_recipe(recipe, set=changes, plugins=files)
+
+
+def load_any_with_options(
+    recipe: Path, changes: Sequence[str], files: Sequence[Path], blocked: Iterable[str]
+) -> AnyRecipe:
+    """Load a recipe, be it that of an autoencoder, with the options of a command."""
+    from dit_toolkit.recipe.load import load_any_recipe
+
+    with load_plugins((), blocked):
+        return load_any_recipe(recipe, set=changes, plugins=files)
 
 
 def refuse_existing(path: Path) -> None:

@@ -12,8 +12,8 @@ from dit_toolkit import launch
 from dit_toolkit.cli.options import (
     FILE,
     json_option,
+    load_any_with_options,
     load_plugins,
-    load_with_options,
     plugin_options,
     procs_option,
     recipe_argument,
@@ -31,7 +31,7 @@ def show(recipe: Path, changes: Sequence[str], files: Sequence[Path], blocked: S
     """Print RECIPE with every default."""
     from dit_toolkit.recipe.load import dumps
 
-    emit(dumps(load_with_options(recipe, changes, files, blocked)).rstrip("\n"))
+    emit(dumps(load_any_with_options(recipe, changes, files, blocked)).rstrip("\n"))
 
 
 @click.command()
@@ -74,7 +74,7 @@ def check(
     """
     from dit_toolkit.flops import costs_of, memory, state_options
 
-    loaded = load_with_options(recipe, changes, files, blocked)
+    loaded = load_any_with_options(recipe, changes, files, blocked)
     costs = costs_of(loaded)
     world = launch.world().size if launch.launched() else launch.processes(procs)
     options = state_options(loaded, costs)
@@ -91,12 +91,11 @@ def check(
 
 
 def _text(found: dict[str, Any], reason: str) -> str:
-    rows, columns = found["grid"]
     state, kept = found["memory"], found["activations"]
     facts = [
         ["image", times(found["image"])],
         ["latent", times(found["latent"])],
-        ["tokens", f"{found['tokens']} ({rows} x {columns})"],
+        *([["tokens", f"{found['tokens']} ({times(found['grid'])})"]] if "grid" in found else []),
         ["parameters", f"{found['parameters']['total']:,} ({found['parameters']['trainable']:,} trainable)"],
         ["activations", reason or f"{amount(kept / 2**20)} MiB for each image, {state['precision']}"],
     ]

@@ -8,7 +8,14 @@ from pathlib import Path
 import click
 
 from dit_toolkit import launch
-from dit_toolkit.cli.options import NEW, load_with_options, plugin_options, procs_option, recipe_argument, set_option
+from dit_toolkit.cli.options import (
+    NEW,
+    load_any_with_options,
+    plugin_options,
+    procs_option,
+    recipe_argument,
+    set_option,
+)
 from dit_toolkit.errors import MissingDataError
 from dit_toolkit.progress import warn
 from dit_toolkit.recipe.sizes import split_batch
@@ -50,7 +57,7 @@ def run(
     launched = launch.launched()
     world = launch.world()  # Under srun, this sets the rank by which only one process speaks.
     # Before any process is started, so that faults are said once.
-    loaded = load_with_options(recipe, changes, files, blocked)
+    loaded = load_any_with_options(recipe, changes, files, blocked)
     if {"train", "validate"} & set(stages) or not stages:
         try:
             loaded.dataset.check()

@@ -11,11 +11,13 @@ from dit_toolkit.errors import DitToolkitError, RecipeError
 from dit_toolkit.flops.formula import TRAINING, macs
 from dit_toolkit.flops.paper import paper_gmacs
 from dit_toolkit.flops.saved import activations
+from dit_toolkit.recipe.autoencoder import AutoencoderRecipe, AutoencoderSizes, autoencoder_sizes
 from dit_toolkit.recipe.sizes import Sizes, sizes
 from dit_toolkit.recipe.structure import fault
 
 if TYPE_CHECKING:
     from dit_toolkit.optimizers import Group
+    from dit_toolkit.recipe.autoencoder import AnyRecipe
     from dit_toolkit.recipe.schema import Recipe
 
 C = TypeVar("C", bound=Component)
@@ -25,7 +27,7 @@ C = TypeVar("C", bound=Component)
 class Costs:
     """What the network of a recipe costs, for one image where it says nothing else."""
 
-    sizes: Sizes
+    sizes: Sizes | AutoencoderSizes
     parameters: int
     """All of them, the frozen positions included, as the literature counts them."""
     trainable: int
@@ -67,13 +69,15 @@ class Costs:
         }
 
 
-def costs_of(recipe: Recipe) -> Costs:
+def costs_of(recipe: AnyRecipe) -> Costs:
     """Count what a recipe costs; its model is built without weights.
 
     Raises:
         RecipeError: the recipe does not fit together.
+        DataError: an autoencoder's package is not installed.
     """
-    size, parts = sizes(recipe), macs(recipe)
+    size: Any = autoencoder_sizes(recipe) if isinstance(recipe, AutoencoderRecipe) else sizes(recipe)
+    parts = macs(recipe)
 
     import torch
 
@@ -94,7 +98,9 @@ def costs_of(recipe: Recipe) -> Costs:
         trainable=sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad),
         macs=parts,
         activations=kept,
-        paper=paper_gmacs(recipe.model, size.latent, size.out_channels),
+        paper=None
+        if isinstance(recipe, AutoencoderRecipe)
+        else paper_gmacs(recipe.model, size.latent, size.out_channels),
         groups=parameter_groups(model, recipe.train.optimizer),
     )
 

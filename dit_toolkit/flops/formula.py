@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dit_toolkit.components import Shape
+from dit_toolkit.flops.counter import counted_macs
+from dit_toolkit.recipe.autoencoder import AutoencoderRecipe
 from dit_toolkit.recipe.sizes import sizes
 
 if TYPE_CHECKING:
-    from dit_toolkit.recipe.schema import Model, Recipe
+    from dit_toolkit.recipe.autoencoder import AnyRecipe
+    from dit_toolkit.recipe.schema import Model
 
 FREQUENCIES = 256
 """Sinusoids of the timestep embedding."""
@@ -18,10 +21,31 @@ TRAINING = 3
 either factor."""
 
 
-def macs(recipe: Recipe) -> dict[str, int]:
-    """Multiply-adds of one forward pass for one image, by part; see `network_macs`."""
+def macs(recipe: AnyRecipe) -> dict[str, int]:
+    """Multiply-adds of one forward pass for one image, by part; see `network_macs`. An autoencoder's are counted.
+
+    Raises:
+        RecipeError: the recipe does not fit together.
+        DataError: an autoencoder's package is not installed.
+    """
+    if isinstance(recipe, AutoencoderRecipe):
+        return _autoencoder_macs(recipe)
     size = sizes(recipe)
     return network_macs(recipe.model, size.latent, size.out_channels)
+
+
+def _autoencoder_macs(recipe: AutoencoderRecipe) -> dict[str, int]:
+    """Multiply-adds of encoder and decoder, as torch counts them on tensors without data."""
+    import torch
+
+    from dit_toolkit.build import build_model, example_inputs
+
+    with torch.device("meta"):
+        model = build_model(recipe)
+        x, noise, y = example_inputs(recipe, 1)
+        both = counted_macs(model, x, noise, y)
+        decoder = counted_macs(model.kl.decoder, noise) + counted_macs(model.kl.post_quant_conv, noise)
+    return {"encoder": both - decoder, "decoder": decoder}
 
 
 def network_macs(model: Model, latent: Shape, out_channels: int) -> dict[str, int]:

@@ -10,13 +10,12 @@ from dit_toolkit.errors import DitToolkitError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from dit_toolkit.components import Shape
-    from dit_toolkit.recipe.schema import Recipe
+    from dit_toolkit.recipe.autoencoder import AnyRecipe
 
 Precision = Literal["fp32", "bf16", "fp16"]
 
 
-def activations(recipe: Recipe, *, precision: Precision | None = None, device: str | None = None) -> int:
+def activations(recipe: AnyRecipe, *, precision: Precision | None = None, device: str | None = None) -> int:
     """Bytes that the recipe's network keeps for the backward pass, for each image of a batch.
 
     With train.activation_checkpointing it is what stays, and what one block keeps while it is run again.
@@ -39,19 +38,18 @@ def activations(recipe: Recipe, *, precision: Precision | None = None, device: s
 
     from dit_toolkit.build import build_model
     from dit_toolkit.distributed import device as this_device
-    from dit_toolkit.recipe.sizes import sizes
+    from dit_toolkit.nn.dit import DiT
 
-    latent = sizes(recipe).latent
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision or recipe.train.precision]
     usual = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
         with FakeTensorMode(), torch.device(device or this_device()):
             model = build_model(recipe)
-            kept, again = _of_each(model, latent), 0
-            if every := model.recompute:
+            kept, again = _of_each(recipe, model), 0
+            if isinstance(model, DiT) and (every := model.recompute):
                 model.recompute = 0
-                again = (_of_each(model, latent) - kept) // (recipe.model.depth // every)
+                again = (_of_each(recipe, model) - kept) // (len(model.blocks) // every)
     except RuntimeError as error:
         raise DitToolkitError(f"activations cannot be counted without data: {str(error).splitlines()[0]}") from error
     finally:
@@ -59,15 +57,11 @@ def activations(recipe: Recipe, *, precision: Precision | None = None, device: s
     return kept + again
 
 
-def _of_each(model: nn.Module, latent: Shape) -> int:
+def _of_each(recipe: AnyRecipe, model: nn.Module) -> int:
     """Bytes kept for each image."""
-    import torch
+    from dit_toolkit.build import example_inputs
 
-    def of(n: int) -> int:
-        x = torch.zeros(n, *latent, dtype=torch.float32)
-        return saved_bytes(model, x, torch.zeros(n), torch.zeros(n, dtype=torch.int64))
-
-    return of(3) - of(2)
+    return saved_bytes(model, *example_inputs(recipe, 3)) - saved_bytes(model, *example_inputs(recipe, 2))
 
 
 def saved_bytes(forward: Callable[..., Any], *inputs: Tensor, parameters: Iterable[Tensor] | None = None) -> int:

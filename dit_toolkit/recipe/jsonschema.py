@@ -17,6 +17,7 @@ import attrs
 from dit_toolkit import registry
 from dit_toolkit.components import FAMILIES, Component
 from dit_toolkit.errors import PluginError
+from dit_toolkit.recipe.autoencoder import AutoencoderRecipe
 from dit_toolkit.recipe.options import Option, doc_of, flatten, options_of
 from dit_toolkit.recipe.schema import Recipe
 from dit_toolkit.recipe.structure import BASES
@@ -40,9 +41,13 @@ def json_schema() -> Schema:
     A file that extends another may leave out everything, and a component's kind where it changes options alone.
     """
     defs: Schema = {}
-    whole, layer = _Writer(defs, whole=True).table(Recipe), _Writer(defs, whole=False).table(Recipe)
-    properties = defs["layer.Recipe"]["properties"]
-    defs["layer.Recipe"]["properties"] = {"extends": EXTENDS, **properties}
+    whole, layer = (
+        {"anyOf": [_Writer(defs, whole=whole).table(cls) for cls in (Recipe, AutoencoderRecipe)]}
+        for whole in (True, False)
+    )
+    for cls in (Recipe, AutoencoderRecipe):
+        table = defs[f"layer.{cls.__name__}"]
+        table["properties"] = {"extends": EXTENDS, **table["properties"]}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Recipe of dit-toolkit",

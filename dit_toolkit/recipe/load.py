@@ -9,7 +9,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import tomli
 import tomli_w
@@ -17,6 +17,7 @@ import tomli_w
 from dit_toolkit import registry
 from dit_toolkit.components import Backend, Metric
 from dit_toolkit.errors import PluginError, RecipeError
+from dit_toolkit.recipe.autoencoder import AnyRecipe, AutoencoderRecipe, autoencoder_sizes, is_autoencoder
 from dit_toolkit.recipe.origins import Origin, advise, read_origins
 from dit_toolkit.recipe.schema import Recipe
 from dit_toolkit.recipe.sizes import sizes
@@ -24,6 +25,7 @@ from dit_toolkit.recipe.structure import structure, unstructure
 from dit_toolkit.recipe.text import key_text, one_line, quote, show
 
 Table = dict[str, Any]
+R = TypeVar("R", Recipe, AutoencoderRecipe)
 
 LARGEST_FILE = 1_000_000
 """Bytes; a recipe has a few thousand."""
@@ -40,19 +42,38 @@ def load_recipe(path: str | Path, *, set: Sequence[str] = (), plugins: Sequence[
         plugins: .py files to load first, before those that the recipe names.
 
     Raises:
-        RecipeError: every fault of the recipe, each with its TOML path, or the file that cannot be read.
+        RecipeError: every fault of the recipe, each with its TOML path, the file that cannot be read, or that the
+            recipe trains an autoencoder.
         PluginError: a file of `plugins` cannot be loaded.
     """
+    recipe = load_any_recipe(path, set=set, plugins=plugins)
+    if isinstance(recipe, AutoencoderRecipe):
+        raise RecipeError(f"model.kind: {path} trains an autoencoder; here a Diffusion Transformer is needed")
+    return recipe
+
+
+def load_any_recipe(path: str | Path, *, set: Sequence[str] = (), plugins: Sequence[str | Path] = ()) -> AnyRecipe:
+    """Load and check a recipe of a Diffusion Transformer or of an autoencoder, as `load_recipe` does."""
     _load_files(plugins)
     table = override(read(path), set)
     lines = _load_named(table, Path(path).parent)
     try:
-        recipe = structure(table)
-        sizes(recipe)
+        recipe = _checked(table)
     except RecipeError as error:
         raise RecipeError(*lines, *error.lines) from None
     if lines:
         raise RecipeError(*lines)
+    return recipe
+
+
+def _checked(table: Table) -> AnyRecipe:
+    """Make a recipe of either shape and check it as a whole."""
+    if is_autoencoder(table):
+        autoencoder = structure(table, AutoencoderRecipe)
+        autoencoder_sizes(autoencoder)
+        return autoencoder
+    recipe = structure(table)
+    sizes(recipe)
     return recipe
 
 
@@ -90,8 +111,7 @@ def parse_resolved(
 def _resolved(table: Table, stored: Mapping[str, Origin]) -> Recipe:
     _leave_out(table)
     try:
-        recipe = structure(table)
-        sizes(recipe)
+        recipe = _checked(table)
     except RecipeError as error:
         named = table.get("plugins")
         named = named if isinstance(named, list) else []
@@ -100,6 +120,11 @@ def _resolved(table: Table, stored: Mapping[str, Origin]) -> Recipe:
             allow = " ".join(f"--plugin {name}" for name in named)
             lines.append(f"note: the plugin files of a stored recipe are not loaded unasked; allow it with {allow}")
         raise RecipeError(*lines) from None
+    if isinstance(recipe, AutoencoderRecipe):
+        raise RecipeError(
+            "model.kind: this is the run of an autoencoder; the folder `autoencoder` in it is what "
+            '[autoencoder] kind = "kl" reads in the recipe of a Diffusion Transformer'
+        )
     return recipe
 
 
@@ -122,18 +147,17 @@ def _can_be_made(table: Any, base: type) -> bool:
     return True
 
 
-def apply(recipe: Recipe, set: Sequence[str], *, at: str = "") -> Recipe:
+def apply(recipe: R, set: Sequence[str], *, at: str = "") -> R:
     """Change a recipe by settings such as `sampler.num_steps=20`, relative to the table `at`.
 
     Raises:
         RecipeError: every fault of the changed recipe.
     """
-    changed = structure(override(unstructure(recipe), [f"{at}.{text}" if at else text for text in set]))
-    sizes(changed)
-    return changed
+    changed = _checked(override(unstructure(recipe), [f"{at}.{text}" if at else text for text in set]))
+    return cast(R, changed)
 
 
-def dumps(recipe: Recipe) -> str:
+def dumps(recipe: AnyRecipe) -> str:
     """Write the resolved recipe as TOML: every default, in the order of the schema."""
     return tomli_w.dumps(unstructure(recipe))
 

@@ -12,13 +12,13 @@ import attrs
 
 from dit_toolkit import registry
 from dit_toolkit.components import Component
-from dit_toolkit.recipe.schema import Recipe
+from dit_toolkit.recipe.autoencoder import AnyRecipe
 
 Origin = dict[str, str]
 """kind, plugin, distribution and version of one component."""
 
 
-def origins(recipe: Recipe) -> dict[str, Origin]:
+def origins(recipe: AnyRecipe) -> dict[str, Origin]:
     """Who provides each component of a recipe, by TOML path."""
     found = {}
     for path, component in _components(recipe, ""):
@@ -44,7 +44,7 @@ def parse_origins(provenance: str) -> dict[str, Origin]:
         return {}
 
 
-def changes(stored: Mapping[str, Origin], name: str, recipe: Recipe, tables: Sequence[str]) -> list[str]:
+def changes(stored: Mapping[str, Origin], name: str, recipe: AnyRecipe, tables: Sequence[str]) -> list[str]:
     """Compare the providers of a recipe's components with those of a run or checkpoint: one line for each that differs.
 
     Args:

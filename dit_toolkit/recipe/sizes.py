@@ -76,6 +76,23 @@ def split_batch(settings: Train, processes: int) -> tuple[int, int]:
     return share, micro
 
 
+def train_faults(train: Train) -> Iterator[Fault]:
+    """What does not fit together in [train]."""
+    if train.micro_batch_size is not None and train.global_batch_size % train.micro_batch_size:
+        yield (
+            "train.micro_batch_size",
+            f"({train.micro_batch_size}) does not divide global_batch_size ({train.global_batch_size})",
+        )
+    kind = train.optimizer.kind
+    reasons = {"muon": "makes whole matrices orthogonal", "adamw-8bit": "scales blocks of whole weights"}
+    if kind in reasons and train.backend.splits_weights:
+        yield (
+            "train.optimizer.kind",
+            f"{kind!r} {reasons[kind]}, and this backend's optimizer sees pieces of them; "
+            'set train.backend.zero_stage = 0, or kind = "single"',
+        )
+
+
 def _faults(recipe: Recipe, classes: int | None, latent: Shape | None) -> Iterator[Fault]:
     model, train, sample = recipe.model, recipe.train, recipe.sample
     if classes is not None and classes != model.num_classes:
@@ -94,21 +111,9 @@ def _faults(recipe: Recipe, classes: int | None, latent: Shape | None) -> Iterat
         )
     if sample.cfg_channels is not None and latent is not None and sample.cfg_channels > latent[0]:
         yield "sample.cfg_channels", f"must be <= {latent[0]}, the channels of the latent, got {sample.cfg_channels}"
-    if train.micro_batch_size is not None and train.global_batch_size % train.micro_batch_size:
-        yield (
-            "train.micro_batch_size",
-            f"({train.micro_batch_size}) does not divide global_batch_size ({train.global_batch_size})",
-        )
     if train.activation_checkpointing > model.depth:
         yield (
             "train.activation_checkpointing",
             f"({train.activation_checkpointing}) is more than model.depth ({model.depth}), so that it means none",
         )
-    kind = train.optimizer.kind
-    reasons = {"muon": "makes whole matrices orthogonal", "adamw-8bit": "scales blocks of whole weights"}
-    if kind in reasons and train.backend.splits_weights:
-        yield (
-            "train.optimizer.kind",
-            f"{kind!r} {reasons[kind]}, and this backend's optimizer sees pieces of them; "
-            'set train.backend.zero_stage = 0, or kind = "single"',
-        )
+    yield from train_faults(train)

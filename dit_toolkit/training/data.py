@@ -13,18 +13,23 @@ from dit_toolkit.latents.drawn import DrawnLatents
 from dit_toolkit.latents.scaling import PLAIN, Scaling
 from dit_toolkit.progress import warn
 from dit_toolkit.random import Generator
+from dit_toolkit.recipe.autoencoder import AnyRecipe, AutoencoderRecipe
 from dit_toolkit.recipe.schema import Recipe
 from dit_toolkit.recipe.sizes import sizes
 
 Encode = Callable[[Tensor, Generator | None], Tensor]
 
 
-def open_data(recipe: Recipe, split: Literal["train", "val"], device: str) -> tuple[Split, Encode]:
-    """Open a split, with what makes scaled latents (N, C, H, W) of its items; nothing where they are latents already.
+def open_data(recipe: AnyRecipe, split: Literal["train", "val"], device: str) -> tuple[Split, Encode]:
+    """Open a split, with what makes the model's input (N, C, H, W) of its items: the recipe's autoencoder.
+
+    Items that are latents already, and images that an autoencoder is to learn from, stay as they are.
 
     Raises:
         DataError: data or autoencoder are not there, or are others than the recipe says.
     """
+    if isinstance(recipe, AutoencoderRecipe):
+        return recipe.dataset.open(split), lambda x, _: x
     if recipe.dataset.latents:
         _refuse_other_autoencoder(recipe)
         latents = recipe.dataset.open_latents(split, sizes(recipe).latent)

@@ -6,7 +6,7 @@ from dit_toolkit import distributed
 from dit_toolkit.errors import DitToolkitError
 from dit_toolkit.flops import costs_of, memory, state_options
 from dit_toolkit.progress import log, warn
-from dit_toolkit.recipe.schema import Recipe
+from dit_toolkit.recipe.autoencoder import AnyRecipe
 
 RESERVE = 0.85
 """Share of the memory that is free which may be used."""
@@ -14,7 +14,7 @@ BACKWARD = 1.3
 """Activations and what the backward pass needs beside them, relative to the activations."""
 
 
-def micro_batch_size(recipe: Recipe, share: int) -> int:
+def micro_batch_size(recipe: AnyRecipe, share: int) -> int:
     """Images per forward pass where the recipe does not say: the most that divide `share` and are likely to fit.
 
     An estimate: model state by formula, activations counted on the recipe's network, both against the memory that is

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
+from torch import nn
 
 from dit_toolkit.errors import DitToolkitError
-from dit_toolkit.nn.dit import DiT
 from dit_toolkit.progress import log
 
 
-def compile_blocks(model: DiT, device: str) -> None:
+def compile_blocks(model: nn.Module, device: str) -> None:
     """Let torch.compile run the blocks of a model from now on.
 
     Blocks of one kind share what is compiled for the first, so that depth adds nothing to its time. Names of weights
@@ -30,7 +31,8 @@ def compile_blocks(model: DiT, device: str) -> None:
             f"train.compile: torch.compile, which needs {needed}, does not work on this machine: {said}; install that "
             "or set train.compile = false"
         ) from error
-    for block in model.blocks:
+    blocks: Any = model.blocks
+    for block in blocks:
         block.compile(options={"fallback_random": True})
 
 

@@ -14,13 +14,14 @@ from dit_toolkit.errors import Interrupted, NonFiniteError
 from dit_toolkit.optimizers import build_optimizer
 from dit_toolkit.progress import progress
 from dit_toolkit.random import seed_torch
-from dit_toolkit.recipe.schema import Recipe
+from dit_toolkit.recipe.autoencoder import AnyRecipe
 from dit_toolkit.recipe.sizes import split_batch
 from dit_toolkit.training.batches import Batches
 from dit_toolkit.training.data import open_data
 from dit_toolkit.training.ema import averages
 from dit_toolkit.training.fit import micro_batch_size
 from dit_toolkit.training.kernels import compile_blocks, float32_products
+from dit_toolkit.training.loss import loss_of
 from dit_toolkit.training.order import drop_labels
 from dit_toolkit.training.rate import Rate, shown
 from dit_toolkit.training.schedule import learning_rate
@@ -28,7 +29,7 @@ from dit_toolkit.training.state import Log, load_state, save_state
 from dit_toolkit.training.watch import Watch
 
 
-def train(recipe: Recipe, folder: Path, *, files: Mapping[str, str], resume: Path | None = None) -> int:
+def train(recipe: AnyRecipe, folder: Path, *, files: Mapping[str, str], resume: Path | None = None) -> int:
     """Train a recipe in a run folder, from the start or from a checkpoint; returns the step reached.
 
     Args:
@@ -42,6 +43,7 @@ def train(recipe: Recipe, folder: Path, *, files: Mapping[str, str], resume: Pat
     settings, device = recipe.train, distributed.device()
     distributed.initialise()
     data, encode = open_data(recipe, "train", device)
+    objective_loss = loss_of(recipe, device)
     share, micro = split_batch(settings, distributed.size())
     if settings.micro_batch_size is None:  # A resumed run keeps its number, with which its sums round the same.
         before = checkpoint.read_manifest(resume).get("micro_batch_size") if resume else None
@@ -80,7 +82,7 @@ def train(recipe: Recipe, folder: Path, *, files: Mapping[str, str], resume: Pat
                 x0 = encode(x, generator)  # (n, C, H, W)
                 y = drop_labels(y, recipe.model.class_dropout_prob, null, generator)  # (n,)
                 seed_torch(recipe.seed, int(positions[0]))
-                loss = recipe.objective.loss(engine, x0, y, generator=generator).mean()
+                loss = objective_loss(engine, x0, y, generator=generator).mean()
                 engine.backward(loss)
                 loss_sum += loss.detach() * (micro / share)
             update = engine.step(lr)

@@ -11,7 +11,7 @@ import torch
 
 from dit_toolkit import distributed
 from dit_toolkit.flops import TRAINING, macs
-from dit_toolkit.recipe.schema import Recipe
+from dit_toolkit.recipe.autoencoder import AnyRecipe
 
 BUDGET = 0.5
 """Seconds in which the peak is looked for."""
@@ -23,7 +23,7 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 class Rate:
     """Measures the steps between two logged ones; what is computed is counted by formula, see `flops`."""
 
-    def __init__(self, recipe: Recipe, step: int) -> None:
+    def __init__(self, recipe: AnyRecipe, step: int) -> None:
         settings = recipe.train
         self.batch, self.last = settings.global_batch_size, settings.max_steps
         self.gflops = 2 * TRAINING * sum(macs(recipe).values()) / 1e9

@@ -15,8 +15,9 @@ from dit_toolkit import checkpoint, distributed
 from dit_toolkit.engine import Engine
 from dit_toolkit.errors import CheckpointError
 from dit_toolkit.progress import log, warn
+from dit_toolkit.recipe.autoencoder import AnyRecipe
 from dit_toolkit.recipe.origins import changes, read_origins
-from dit_toolkit.recipe.schema import Recipe, Train
+from dit_toolkit.recipe.schema import Train
 from dit_toolkit.recipe.structure import unstructure
 from dit_toolkit.training.ema import EMA
 
@@ -41,7 +42,7 @@ TRAINED = ("dataset", "autoencoder", "model", "objective", "train.backend")
 """Tables on whose components training depends."""
 
 
-def load_state(path: Path, engine: Engine, averages: Mapping[str, EMA], recipe: Recipe) -> int:
+def load_state(path: Path, engine: Engine, averages: Mapping[str, EMA], recipe: AnyRecipe) -> int:
     """Restore a verified checkpoint; returns its step. Other providers of components are warnings."""
     manifest = checkpoint.read_manifest(path)
     if manifest["world_size"] != distributed.size():
@@ -61,7 +62,7 @@ def load_state(path: Path, engine: Engine, averages: Mapping[str, EMA], recipe: 
 class Log:
     """`metrics.jsonl`, one object per logged step and the source of truth, and the trackers that copy it (rank 0)."""
 
-    def __init__(self, folder: Path, settings: Train, recipe: Recipe, step: int) -> None:
+    def __init__(self, folder: Path, settings: Train, recipe: AnyRecipe, step: int) -> None:
         self.path = folder / "metrics.jsonl"
         self.trackers = list(settings.trackers) if distributed.rank() == 0 else []
         if distributed.rank() == 0:

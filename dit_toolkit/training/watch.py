@@ -10,6 +10,7 @@ from dit_toolkit import distributed
 from dit_toolkit.engine import Engine
 from dit_toolkit.errors import DataError
 from dit_toolkit.progress import warn
+from dit_toolkit.recipe.autoencoder import AnyRecipe
 from dit_toolkit.recipe.schema import Recipe
 from dit_toolkit.training.ema import EMA
 from dit_toolkit.training.heldout import HeldOut
@@ -30,11 +31,13 @@ class Watch:
         CheckpointError: the guide that the recipe names is not there.
     """
 
-    def __init__(self, recipe: Recipe, folder: Path, engine: Engine, ema: EMA, device: str) -> None:
+    def __init__(self, recipe: AnyRecipe, folder: Path, engine: Engine, ema: EMA, device: str) -> None:
         settings = recipe.train
         self.engine, self.ema, self.last = engine, ema, settings.max_steps
-        self.held_out = HeldOut(recipe, device) if settings.validate_every else None
-        self.pictures = _pictures(recipe, folder, engine, device) if settings.sample_every else None
+        self.held_out = self.pictures = None
+        if isinstance(recipe, Recipe):  # That of an autoencoder has neither option.
+            self.held_out = HeldOut(recipe, device) if settings.validate_every else None
+            self.pictures = _pictures(recipe, folder, engine, device) if settings.sample_every else None
         self.validate_every = settings.validate_every
         self.sample_every = settings.sample_every if self.pictures else 0
 

@@ -58,7 +58,13 @@ def recipe(tmp_path, fake, calls):
         calls.append(("load_recipe", path, tuple(set), tuple(plugins)))
         return SimpleNamespace(train=SimpleNamespace(precision="bf16"), dataset=SimpleNamespace(check=lambda: None))
 
-    fake("recipe.load", load_recipe=load_recipe, dumps=lambda _: "seed = 0\n", apply=None)
+    fake(
+        "recipe.load",
+        load_recipe=load_recipe,
+        load_any_recipe=load_recipe,
+        dumps=lambda _: "seed = 0\n",
+        apply=None,
+    )
     path = tmp_path / "recipe.toml"
     path.touch()
     return path

@@ -19,7 +19,7 @@ def failing(recipe, fake):
         def load_recipe(*_args, **_options):
             raise error
 
-        fake("recipe.load", load_recipe=load_recipe, dumps=None)
+        fake("recipe.load", load_any_recipe=load_recipe, dumps=None)
         return recipe
 
     return fail_with

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import attrs
 
+from dit_toolkit.recipe.autoencoder import AutoencoderModel
 from dit_toolkit.recipe.schema import Model, Recipe, Sample, Train
 
 FREE = {"config"}
@@ -30,10 +31,12 @@ CHOICES = {
     "gelu",
     "head",
     "offload",
+    "distance",
+    "network",
 }
 REQUIRED = {
     (*path, option.name)
-    for path, cls in {(): Recipe, ("model",): Model, ("train",): Train}.items()
+    for path, cls in [((), Recipe), (("model",), Model), (("model",), AutoencoderModel), (("train",), Train)]
     for option in attrs.fields(cls)
     if option.default is attrs.NOTHING
 }

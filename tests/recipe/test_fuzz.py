@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from mutations import Mutation, mutations
 
 from dit_toolkit.errors import RecipeError
-from dit_toolkit.recipe.load import load_recipe
+from dit_toolkit.recipe.load import load_any_recipe
 from dit_toolkit.recipe.sizes import sizes
 from dit_toolkit.recipe.structure import structure, unstructure
 
@@ -21,7 +21,7 @@ PER_RUN = 1_500
 
 def of(path: Path) -> list[Mutation]:
     """The mutations of a shipped recipe, with every default written out; another share of them for each recipe."""
-    every = list(mutations(unstructure(load_recipe(path))))
+    every = list(mutations(unstructure(load_any_recipe(path))))
     step = max(1, len(every) * len(RECIPES) // PER_RUN)
     return every[RECIPES.index(path) % step :: step]
 
