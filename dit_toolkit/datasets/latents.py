@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Literal
 
 from attrs import frozen
 
-from dit_toolkit.components import Shape
+from dit_toolkit.components import Shape, Split
 from dit_toolkit.datasets.encoded import Encoded
 from dit_toolkit.errors import DataError, MissingDataError
 from dit_toolkit.latents.manifest import NAME, Manifest, Memory, read_manifest
+from dit_toolkit.latents.source import open_images
 
 if TYPE_CHECKING:
     from dit_toolkit.latents.reader import LatentSplit
@@ -48,6 +49,14 @@ class Latents(Encoded):
                 "dit-toolkit prepare imagenet --archives DIR --out data/imagenet",
                 f"dit-toolkit encode RECIPE --images data/imagenet --out {self.path}",
             )
+
+    def open(self, split: Literal["train", "val"]) -> Split:
+        """Read the images that the latents were made of; DataError where they are not to be had."""
+        self.check()
+        try:
+            return open_images(self._manifest(), split)
+        except DataError as error:
+            raise DataError(f"dataset.path: {self.path} holds latents, no images: {error}") from None
 
     def open_latents(self, split: Literal["train", "val"], shape: Shape) -> LatentSplit:
         """Map a split of the store into memory, or read it whole.

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
 
-from dit_toolkit.components import Autoencoder, Dataset
+from dit_toolkit.components import Autoencoder
 from dit_toolkit.errors import DataError, RecipeError
 from dit_toolkit.images import grid, to_uint8
 from dit_toolkit.latents.manifest import NAME, Manifest, read_manifest
 from dit_toolkit.latents.reader import LatentSplit
+from dit_toolkit.latents.source import open_images
 from dit_toolkit.progress import warn
 from dit_toolkit.random import Generator
 from dit_toolkit.recipe.structure import structure
@@ -65,7 +66,7 @@ def picture(folder: Path, count: int) -> Image.Image:
         DataError: the autoencoder is not there.
     """
     manifest = read_manifest(folder / NAME)
-    name = next(iter(manifest.splits))
+    name: Any = next(iter(manifest.splits))
     split = LatentSplit(folder, manifest, name)
     index = _spread(len(split), count)
     codec = _component(manifest.autoencoder, Autoencoder).load()
@@ -73,18 +74,18 @@ def picture(folder: Path, count: int) -> Image.Image:
         to_uint8(codec.decode(split.scale_of(split.gather(index, version)[:, 0])))
         for version in range(manifest.versions)
     ]
-    if (images := _images(manifest, name, split.kept[index])) is not None:
+    if (images := _images(manifest, name, index)) is not None:
         columns.insert(0, images)
     pixels = np.stack(columns, axis=1).reshape(-1, *columns[0].shape[1:])  # (N * columns, H, W, 3)
     names = [f"{split.kept[i]} {manifest.class_names[split.labels[i]]}"[:40] for i in index]
     return grid(pixels, np.repeat(np.arange(len(index)), len(columns)), names, columns=len(columns))
 
 
-def _images(manifest: Manifest, split: Any, rows: np.ndarray) -> np.ndarray | None:
-    """Read the images of some rows, uint8 (N, H, W, 3); None, with a warning, where they are not there any more."""
+def _images(manifest: Manifest, split: Literal["train", "val"], index: np.ndarray) -> np.ndarray | None:
+    """Read the images of some latents, uint8 (N, H, W, 3); None, with a warning, where they are not there any more."""
     try:
-        return to_uint8(_component(manifest.source, Dataset).open(split).batch(rows)[0])
-    except (DataError, IndexError) as error:
+        return to_uint8(open_images(manifest, split).batch(index)[0])
+    except DataError as error:
         warn(f"the images cannot be shown: {error}")
         return None
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from dit_toolkit import distributed
 from dit_toolkit.components import Split
 from dit_toolkit.random import Generator
-from dit_toolkit.recipe.schema import Recipe
+from dit_toolkit.recipe.autoencoder import AnyRecipe
 from dit_toolkit.training.order import Order
 
 AHEAD = 2
@@ -49,7 +49,7 @@ class Batches:
         ahead: how many micro-batches are made ready beforehand; with 0, each is made when it is asked for.
     """
 
-    def __init__(self, recipe: Recipe, data: Split, micro: int, device: str, *, ahead: int = AHEAD) -> None:
+    def __init__(self, recipe: AnyRecipe, data: Split, micro: int, device: str, *, ahead: int = AHEAD) -> None:
         self.data, self.order, self.seed, self.device = data, Order(recipe.seed, len(data)), recipe.seed, device
         self.size, self.ahead, self.stride = micro, ahead, recipe.train.global_batch_size
         self.share = self.stride // distributed.size()
