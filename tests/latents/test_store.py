@@ -8,10 +8,12 @@ import safetensors.torch
 import torch
 
 from dit_toolkit import distributed
+from dit_toolkit.datasets.arrays import Arrays
 from dit_toolkit.datasets.latents import Latents
 from dit_toolkit.errors import DataError, MissingDataError
 from dit_toolkit.latents.manifest import read_manifest
 from dit_toolkit.random import Generator
+from dit_toolkit.recipe.structure import unstructure
 from tests.data import write_store
 
 MOMENTS = np.random.default_rng(0).normal(size=(10, 2, 2, 4, 8, 8)).astype(np.float32)
@@ -129,9 +131,31 @@ def test_a_recipe_that_differs_is_refused(samples, options, shape, line):
     assert caught.value.lines[1:] == (line,)
 
 
-def test_images_are_refused(samples):
-    with pytest.raises(DataError, match="holds latents, no images"):
+def test_images_that_are_not_there_are_said_to_be(samples):
+    with pytest.raises(DataError, match="holds latents, no images: the images of its latents are not known"):
         dataset(samples).open("train")
+
+
+def test_images_are_those_behind_the_latents_without_the_rows_that_were_left_out(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (12, 16, 16, 3), np.uint8)
+    np.savez(tmp_path / "x.npz", images=images, labels=np.arange(12) % 3)
+    source = Arrays(path=str(tmp_path / "x.npz"), image_size=16, num_classes=3, val_fraction=0.25)
+    real = source.open("train")
+    latents = np.zeros((len(real), 1, 1, 4, 8, 8), np.float16)
+    store = write_store(tmp_path / "store", latents, real.labels, source=unstructure(source), image=(3, 16, 16))
+    opened = dataset(store).open("train")
+    assert torch.equal(opened.batch(np.arange(9))[0], real.batch(np.arange(9))[0])
+    manifest = json.loads((store / "manifest.json").read_text())
+    manifest["splits"]["train"]["skipped"] = [{"row": 2, "reason": "torn"}]
+    (store / "manifest.json").write_text(json.dumps(manifest))
+    kept = dataset(store).open("train")
+    assert (len(kept), kept.labels.tolist()) == (8, np.delete(real.labels, 2).tolist())
+    assert torch.equal(kept.batch(np.array([1, 2]))[0], real.batch(np.array([1, 3]))[0])
+    with pytest.raises(DataError, match="its store has no split 'val'; it has train"):
+        dataset(store).open("val")
+    np.savez(tmp_path / "x.npz", images=images[:9], labels=np.arange(9) % 3)
+    with pytest.raises(DataError, match=r"the train split of its images has \d now, not 9 as when encoded"):
+        dataset(store).open("train")
 
 
 def test_a_store_that_is_not_there_or_not_complete(tmp_path, samples):
