@@ -35,7 +35,8 @@ from dit_toolkit.errors import (
     StorageError,
 )
 from dit_toolkit.hookspecs import hookimpl
-from dit_toolkit.recipe.load import load_recipe
+from dit_toolkit.recipe.autoencoder import AutoencoderRecipe
+from dit_toolkit.recipe.load import load_any_recipe, load_recipe
 from dit_toolkit.recipe.schema import Evaluate, Model, Optimizer, Recipe, Sample, Train
 from dit_toolkit.registry import register
 from dit_toolkit.samplers.stepped import Stepped
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Autoencoder",
+    "AutoencoderRecipe",
     "Backend",
     "Block",
     "CheckpointError",
@@ -98,6 +100,7 @@ __all__ = [
     "hookimpl",
     "import_model",
     "load",
+    "load_any_recipe",
     "load_recipe",
     "modulate",
     "register",

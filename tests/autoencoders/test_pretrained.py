@@ -152,6 +152,18 @@ def test_other_latents_than_the_options_say_are_refused(made):
         cls(path=str(folder), latent_channels=3, downsampling=16).load()
 
 
+def test_grey_images_are_an_option_that_is_held_against_the_config(tmp_path):
+    folder = str(save_kl(tmp_path / "grey", in_channels=1, out_channels=1))
+    grey = KL(path=folder, downsampling=2, channels=1)
+    x = images(3, 1, 32, 24)
+    assert grey.latent_shape((1, 32, 24)) == (4, 16, 12)
+    assert grey.load().decode(grey.load().encode(x)).shape == x.shape
+    with pytest.raises(ValueError, match="takes grey images; these have 3 channels"):
+        grey.latent_shape((3, 32, 24))
+    with pytest.raises(DataError, match=r"takes images of 1 channels; set channels = 1 \(now 3\)"):
+        KL(path=folder, downsampling=2).load()
+
+
 def test_missing_weights_are_an_error_and_never_random(made, tmp_path):
     cls, folder, options = made
     copy = edited(folder, tmp_path, lambda config: None)
