@@ -33,17 +33,18 @@ SCALARS: dict[Any, Schema] = {
     str: {"type": "string"},
 }
 EXTENDS = {"type": "string", "minLength": 1, "description": "The recipe that this one changes, relative to it."}
+AUTOENCODER = {"required": ["model"], "properties": {"model": {"type": "object", "required": ["kind"]}}}
 
 
 def json_schema() -> Schema:
     """Write the schema of recipe files with the kinds of the active registry.
 
-    A file that extends another may leave out everything, and a component's kind where it changes options alone.
+    A file that extends another may leave out everything, and a component's kind where it changes options alone. One
+    whose [model] has a kind is that of an autoencoder.
     """
     defs: Schema = {}
-    whole, layer = (
-        {"anyOf": [_Writer(defs, whole=whole).table(cls) for cls in (Recipe, AutoencoderRecipe)]}
-        for whole in (True, False)
+    (model, autoencoder), layers = (
+        [_Writer(defs, whole=whole).table(cls) for cls in (Recipe, AutoencoderRecipe)] for whole in (True, False)
     )
     for cls in (Recipe, AutoencoderRecipe):
         table = defs[f"layer.{cls.__name__}"]
@@ -52,8 +53,8 @@ def json_schema() -> Schema:
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Recipe of dit-toolkit",
         "if": {"type": "object", "required": ["extends"]},
-        "then": layer,
-        "else": whole,
+        "then": {"anyOf": layers},
+        "else": {"if": AUTOENCODER, "then": autoencoder, "else": model},
         "$defs": defs,
     }
 
