@@ -13,8 +13,8 @@ from attrs.validators import and_, deep_iterable, ge, gt, le, max_len, min_len
 from dit_toolkit.components import Dataset, Shape
 from dit_toolkit.errors import DitToolkitError, RecipeError
 from dit_toolkit.recipe.schema import SEED, Model, Recipe, Train
-from dit_toolkit.recipe.sizes import train_faults
-from dit_toolkit.recipe.structure import Fault, fault
+from dit_toolkit.recipe.sizes import sizes, train_faults
+from dit_toolkit.recipe.structure import Fault, fault, structure
 
 CHANNELS: Callable[[Any, Any, Any], None] = deep_iterable([ge(1), le(65_536)], and_(min_len(1), max_len(10)))
 GROUPS = 32
@@ -109,6 +109,17 @@ class AutoencoderSizes:
 
     image: Shape
     latent: Shape
+
+
+def structure_any(table: Mapping[str, Any]) -> AnyRecipe:
+    """Make a recipe of either shape of TOML tables and check it as a whole; RecipeError with all that is wrong."""
+    if is_autoencoder(table):
+        autoencoder = structure(table, AutoencoderRecipe)
+        autoencoder_sizes(autoencoder)
+        return autoencoder
+    recipe = structure(table)
+    sizes(recipe)
+    return recipe
 
 
 def is_autoencoder(table: Mapping[str, Any]) -> bool:

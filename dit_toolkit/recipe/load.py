@@ -17,10 +17,9 @@ import tomli_w
 from dit_toolkit import registry
 from dit_toolkit.components import Backend, Metric
 from dit_toolkit.errors import PluginError, RecipeError
-from dit_toolkit.recipe.autoencoder import AnyRecipe, AutoencoderRecipe, autoencoder_sizes, is_autoencoder
+from dit_toolkit.recipe.autoencoder import AnyRecipe, AutoencoderRecipe, structure_any
 from dit_toolkit.recipe.origins import Origin, advise, read_origins
 from dit_toolkit.recipe.schema import Recipe
-from dit_toolkit.recipe.sizes import sizes
 from dit_toolkit.recipe.structure import structure, unstructure
 from dit_toolkit.recipe.text import key_text, one_line, quote, show
 
@@ -58,22 +57,11 @@ def load_any_recipe(path: str | Path, *, set: Sequence[str] = (), plugins: Seque
     table = override(read(path), set)
     lines = _load_named(table, Path(path).parent)
     try:
-        recipe = _checked(table)
+        recipe = structure_any(table)
     except RecipeError as error:
         raise RecipeError(*lines, *error.lines) from None
     if lines:
         raise RecipeError(*lines)
-    return recipe
-
-
-def _checked(table: Table) -> AnyRecipe:
-    """Make a recipe of either shape and check it as a whole."""
-    if is_autoencoder(table):
-        autoencoder = structure(table, AutoencoderRecipe)
-        autoencoder_sizes(autoencoder)
-        return autoencoder
-    recipe = structure(table)
-    sizes(recipe)
     return recipe
 
 
@@ -111,7 +99,7 @@ def parse_resolved(
 def _resolved(table: Table, stored: Mapping[str, Origin]) -> Recipe:
     _leave_out(table)
     try:
-        recipe = _checked(table)
+        recipe = structure_any(table)
     except RecipeError as error:
         named = table.get("plugins")
         named = named if isinstance(named, list) else []
@@ -153,7 +141,7 @@ def apply(recipe: R, set: Sequence[str], *, at: str = "") -> R:
     Raises:
         RecipeError: every fault of the changed recipe.
     """
-    changed = _checked(override(unstructure(recipe), [f"{at}.{text}" if at else text for text in set]))
+    changed = structure_any(override(unstructure(recipe), [f"{at}.{text}" if at else text for text in set]))
     return cast(R, changed)
 
 
