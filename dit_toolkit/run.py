@@ -17,7 +17,7 @@ import torch
 
 from dit_toolkit import checkpoint, distributed, flops, stop, validation
 from dit_toolkit.build import build_model
-from dit_toolkit.errors import CheckpointError, DataError
+from dit_toolkit.errors import CheckpointError, DataError, RecipeError
 from dit_toolkit.evaluation import evaluate, table
 from dit_toolkit.images import grid, read_npz
 from dit_toolkit.nn.dit import count_parameters
@@ -28,7 +28,8 @@ from dit_toolkit.recipe.load import dumps
 from dit_toolkit.recipe.schema import Recipe
 from dit_toolkit.recipe.sizes import sizes, split_batch
 from dit_toolkit.recipe.structure import unstructure
-from dit_toolkit.reconstruction import FOLDER, PICTURE, read_measured, write_autoencoder
+from dit_toolkit.reconstruction import FOLDER as AUTOENCODER
+from dit_toolkit.reconstruction import PICTURE, read_measured, write_autoencoder
 from dit_toolkit.report import write_report
 from dit_toolkit.sampling import Trained, describe, load, sample_to_file
 from dit_toolkit.training.loop import train as train_steps
@@ -55,10 +56,13 @@ def run(
 
     Raises:
         DataError: data, or an autoencoder that is needed, are not there.
+        RecipeError: validation was asked for, and the recipe trains an autoencoder.
         CheckpointError: the folder holds a run of another recipe.
         Interrupted: stopped by a signal, resumable.
     """
     began = time.perf_counter()
+    if isinstance(recipe, AutoencoderRecipe) and "validate" in stages:
+        raise RecipeError("--stage validate: an autoencoder is measured by --stage sample, on held-out images")
     distributed.initialise()
     if {"train", "validate"} & set(stages) or not stages:
         recipe.dataset.check()
@@ -82,7 +86,7 @@ def run(
                 log(f"{folder}: already trained for {done} steps")
             else:
                 train_steps(recipe, folder, files=files, resume=newest)
-        if "validate" in stages:
+        if "validate" in stages and isinstance(recipe, Recipe):
             results = validation.validate(recipe, folder)
             if distributed.rank() == 0:
                 _print(validation.table(results))
@@ -212,7 +216,7 @@ def _place(folder: Path, trained: Trained) -> tuple[Path, bool]:
 def _report(recipe: AnyRecipe, folder: Path, files: dict[str, str]) -> None:
     """(Re)write the report from what the folder holds."""
     places = sorted((folder / "samples").glob("step-*"), key=lambda p: p.stat().st_mtime)
-    place = places[-1] if places else folder / FOLDER
+    place = places[-1] if places else folder / AUTOENCODER
     evaluation, picture = place / "evaluation.json", place / ("grid.png" if places else PICTURE)
     steps = [int(p.name.removeprefix("step-")) for p in checkpoint.checkpoints(folder / "checkpoints")] or [0]
     with torch.device("meta"):

@@ -147,6 +147,9 @@ def autoencoder_sizes(recipe: AutoencoderRecipe) -> AutoencoderSizes:
         path, owner = ("dataset", type(recipe.dataset)) if image is None else ("model", AutoencoderModel)
         faults.append(fault(path, owner, error))
     faults += train_faults(recipe.train)
+    for option in ("validate_every", "sample_every"):
+        if getattr(recipe.train, option):
+            faults.append((f"train.{option}", "must be 0; an autoencoder is measured and shown when it is trained"))
     if faults or image is None or latent is None:
         raise RecipeError.of(faults)
     return AutoencoderSizes(image=image, latent=latent)

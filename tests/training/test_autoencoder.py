@@ -253,6 +253,11 @@ def test_measuring_stops_when_asked(finished, tmp_path, monkeypatch):
     assert not (tmp_path / "run/autoencoder").exists()
 
 
+def test_there_is_no_stage_of_validation(tmp_path):
+    with pytest.raises(RecipeError, match="--stage validate: an autoencoder is measured by --stage sample"):
+        run(tiny(), name="x", out=tmp_path / "run", stages=["validate"])
+
+
 def test_nothing_is_measured_before_training(tmp_path):
     with pytest.raises(CheckpointError, match="no checkpoint in it; train it first"):
         run(tiny(), name="x", out=tmp_path / "run", stages=["sample"])
@@ -270,6 +275,7 @@ def test_nothing_is_measured_before_training(tmp_path):
             "model.block_channels=[8,8,8,8,8,8,8]",
             r"model\.block_channels: .*64 must divide the height of images \(32\)",
         ),
+        ("train.sample_every=2", r"train\.sample_every: must be 0; an autoencoder is measured and shown when"),
         ("train.micro_batch_size=3", r"train\.micro_batch_size: \(3\) does not divide"),
         ('dataset={kind="latents", path="x"}', r"dataset\.kind: 'latents' holds latents; an autoencoder learns"),
     ],
