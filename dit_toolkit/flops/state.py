@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypedDict
 
 if TYPE_CHECKING:
     from dit_toolkit.flops.costs import Costs
-    from dit_toolkit.recipe.schema import Recipe
+    from dit_toolkit.recipe.autoencoder import AnyRecipe
 
 Precision = Literal["fp32", "bf16", "fp16"]
 Offload = Literal["none", "optimizer", "all"]
@@ -29,7 +29,7 @@ class State(NamedTuple):
     """In the memory of the CPU."""
 
 
-def state_options(recipe: Recipe, costs: Costs) -> Options:
+def state_options(recipe: AnyRecipe, costs: Costs) -> Options:
     """What a recipe says of it."""
     train = recipe.train
     return {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from math import gcd
 from typing import Any, ClassVar, Literal
 
@@ -147,9 +147,19 @@ def autoencoder_sizes(recipe: AutoencoderRecipe) -> AutoencoderSizes:
         path, owner = ("dataset", type(recipe.dataset)) if image is None else ("model", AutoencoderModel)
         faults.append(fault(path, owner, error))
     faults += train_faults(recipe.train)
-    for option in ("validate_every", "sample_every"):
-        if getattr(recipe.train, option):
-            faults.append((f"train.{option}", "must be 0; an autoencoder is measured and shown when it is trained"))
+    faults += _of_transformers(recipe.train)
     if faults or image is None or latent is None:
         raise RecipeError.of(faults)
     return AutoencoderSizes(image=image, latent=latent)
+
+
+def _of_transformers(train: Train) -> Iterator[Fault]:
+    """Options of [train] that an autoencoder does not have."""
+    for option in ("validate_every", "sample_every"):
+        if getattr(train, option):
+            yield f"train.{option}", "must be 0; an autoencoder is measured and shown when it is trained"
+    for option, none in (("compile", "false"), ("activation_checkpointing", "0")):
+        if getattr(train, option):
+            yield f"train.{option}", f"must be {none}; it is for the blocks of a transformer, not for an autoencoder"
+    if train.optimizer.kind == "muon":
+        yield "train.optimizer.kind", "'muon' is for the blocks of a transformer; an autoencoder takes 'adamw'"
