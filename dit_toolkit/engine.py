@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -14,8 +15,14 @@ class Step(NamedTuple):
     """What one optimizer step did."""
 
     grad_norm: float
+    """Before clipping; nan or inf where the gradient is not finite."""
     applied: bool
-    """False where fp16 loss scaling skipped the update."""
+    """False where the update was left out: too large a gradient, or one that overflowed under fp16 loss scaling."""
+
+
+def sound(norm: float, largest_norm: float) -> bool:
+    """Whether a gradient of this norm may reach the weights; DeepSpeed says -1 for one that is not finite."""
+    return 0 <= norm <= largest_norm and norm < math.inf
 
 
 class Engine(ABC):
@@ -34,8 +41,12 @@ class Engine(ABC):
         """Accumulate the gradient of one micro-batch's mean loss."""
 
     @abstractmethod
-    def step(self, lr: float) -> Step:
-        """Clip, all-reduce, update and zero the gradients: one optimizer step."""
+    def step(self, lr: float, largest_norm: float = math.inf) -> Step:
+        """All-reduce, clip, update and zero the gradients: one optimizer step.
+
+        Where the norm of the whole gradient is not finite or above `largest_norm`, weights and optimizer stay as they
+        are. Every rank decides alike.
+        """
 
     @abstractmethod
     def master(self) -> list[Tensor]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from attrs import field, frozen
 
 from dit_toolkit.components import Backend
-from dit_toolkit.engine import Engine, Step, infer
-from dit_toolkit.errors import CheckpointError, RecipeError
+from dit_toolkit.engine import Engine, Step, infer, sound
+from dit_toolkit.errors import CheckpointError, NonFiniteError, RecipeError
 
 if TYPE_CHECKING:
     from attrs import Attribute
@@ -153,6 +155,12 @@ class DeepSpeedEngine(Engine):
     def __init__(self, engine: Any, gradient_clipping: float) -> None:
         self.engine, self.clipping = engine, gradient_clipping
         self._micro = 0
+        self._largest_norm = math.inf
+        self._refused = False
+        # Each wrapper of DeepSpeed knows the norm when it calls the optimizer within, once for each of its shards.
+        for optimizer in (engine.basic_optimizer, getattr(engine.optimizer, "backup_optimizer", None)):
+            if optimizer is not None:
+                optimizer.step = self._gated(optimizer.step)
 
     def __call__(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
         """Run the model through the engine."""
@@ -169,21 +177,40 @@ class DeepSpeedEngine(Engine):
         if self._micro < self.engine.gradient_accumulation_steps():
             self.engine.step()  # Only counts: the boundary is the last micro-batch.
 
-    def step(self, lr: float) -> Step:
+    def step(self, lr: float, largest_norm: float = math.inf) -> Step:
         """Update the weights."""
-        import torch
-
-        self._micro = 0
+        self._micro, self._refused, self._largest_norm = 0, False, largest_norm
         for group in self.engine.optimizer.param_groups:
             group["lr"] = lr
-        norm = None
-        if not hasattr(self.engine.optimizer, "_global_grad_norm"):  # Stage 0 in float32 has no wrapper.
-            grads = [p.grad for p in self.engine.module.parameters() if p.grad is not None]
-            norm = float(torch.nn.utils.get_total_norm(grads))
-        self.engine.step()
-        if norm is None:
-            norm = float(self.engine.get_global_grad_norm() or 0.0)
-        return Step(norm, applied=bool(self.engine.was_step_applied()))
+        self._norm = None if hasattr(self.engine.optimizer, "_global_grad_norm") else self._plain_norm()
+        try:
+            self.engine.step()
+        except Exception as error:
+            if "minimum - cannot decrease scale" in str(error):
+                raise NonFiniteError("gradients overflow in fp16 at the smallest loss scale; use 'bf16'") from error
+            raise
+        norm = self._read_norm()
+        return Step(norm if norm >= 0 else math.nan, self.engine.was_step_applied() and not self._refused)
+
+    def _gated(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        """The step of an optimizer, left out where the gradient's norm is not sound."""
+
+        def gated(*arguments: Any, **named: Any) -> Any:
+            self._refused = self._refused or not sound(self._read_norm(), self._largest_norm)
+            return None if self._refused else step(*arguments, **named)
+
+        return gated
+
+    def _read_norm(self) -> float:
+        """Norm of the gradient of this step, -1 or inf where it is not finite."""
+        return float(self.engine.optimizer._global_grad_norm if self._norm is None else self._norm)
+
+    def _plain_norm(self) -> float:
+        """Norm of the gradients of stage 0 in float32, which has no wrapper."""
+        import torch
+
+        grads = [p.grad for p in self.engine.module.parameters() if p.grad is not None]
+        return float(torch.nn.utils.get_total_norm(grads))
 
     def master(self) -> list[Tensor]:
         """The flat float32 shards of the optimizer, or the weights themselves in stage 0."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from attrs import frozen
 
 from dit_toolkit.components import Backend
-from dit_toolkit.engine import Engine, Step, infer
+from dit_toolkit.engine import Engine, Step, infer, sound
 from dit_toolkit.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class SingleEngine(Engine):
         """Add the gradient of loss / accumulation."""
         (loss / self.accumulation).backward()
 
-    def step(self, lr: float) -> Step:
+    def step(self, lr: float, largest_norm: float = math.inf) -> Step:
         """Clip to the largest norm and step; gradients go to the master weights, the result comes back."""
         import torch
 
@@ -82,15 +83,17 @@ class SingleEngine(Engine):
             else:
                 master.grad.copy_(param.grad)  # Into the memory of the last step: new pages cost time.
         norm = torch.nn.utils.get_total_norm([master.grad for master in self.masters if master.grad is not None])
-        if self.clipping:
-            torch.nn.utils.clip_grads_with_norm_(self.masters, self.clipping, norm)
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
-        self.optimizer.step()
+        applied = sound(float(norm), largest_norm)
+        if applied:
+            if self.clipping:
+                torch.nn.utils.clip_grads_with_norm_(self.masters, self.clipping, norm)
+            for group in self.optimizer.param_groups:
+                group["lr"] = lr
+            self.optimizer.step()
+            self.refresh()
         for param in self.params:
             param.grad = None
-        self.refresh()
-        return Step(float(norm), applied=True)
+        return Step(float(norm), applied)
 
     def master(self) -> list[Tensor]:
         """Every parameter in float32."""

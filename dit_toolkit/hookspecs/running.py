@@ -14,6 +14,8 @@ def register_backends() -> Iterable[type[Backend]]:
 
     A complete plugin::
 
+        import math
+
         import torch
         from attrs import frozen
 
@@ -32,13 +34,15 @@ def register_backends() -> Iterable[type[Backend]]:
             def backward(self, loss):
                 (loss / self.accumulation).backward()
 
-            def step(self, lr):
-                norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.clipping or torch.inf)
+            def step(self, lr, largest_norm=math.inf):
+                norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.clipping or torch.inf))
                 for group in self.optimizer.param_groups:
                     group["lr"] = lr
-                self.optimizer.step()
+                applied = math.isfinite(norm) and norm <= largest_norm
+                if applied:
+                    self.optimizer.step()
                 self.optimizer.zero_grad()
-                return Step(float(norm), applied=True)
+                return Step(norm, applied)
 
             def master(self):
                 return [p.data for p in self.model.parameters()]

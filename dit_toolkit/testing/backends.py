@@ -77,6 +77,33 @@ def check_clipping(backend: Backend) -> None:
         _compare(engine.state(), dict(plain.state_dict()), "after a clipped step")
 
 
+def check_bad_gradients_are_refused(backend: Backend) -> None:
+    """A gradient that is not finite, or larger than allowed, leaves weights and optimizer as they are, from the start on."""
+    import math
+
+    import torch
+
+    with _quiet():
+        plain, engine = _network(), _start(backend)
+        optimizer = _optimizer(plain)
+        for number, factor, largest in ((0, math.nan, math.inf), (1, math.inf, math.inf), (2, 1.0, 1e-9)):
+            engine.backward(_loss(engine, number) * factor)
+            update = engine.step(LR, largest)
+            what = f"a gradient of norm {update.grad_norm:g} where at most {largest:g} was allowed"
+            assert not update.applied, f"{what} is said to be applied"
+            _compare(engine.state(), dict(plain.state_dict()), f"after {what}")
+        for number in (3, 4):
+            optimizer.zero_grad()
+            _loss(plain, number).backward()
+            optimizer.step()
+            engine.backward(_loss(engine, number))
+            update = engine.step(LR)
+            assert update.applied, "after refused gradients a sound one was not applied"
+            assert math.isfinite(update.grad_norm), f"grad_norm of a sound gradient is {update.grad_norm}"
+        _compare(engine.state(), dict(plain.state_dict()), "after two steps that followed refused ones")
+        assert torch.is_grad_enabled(), "the backend leaves gradients switched off"
+
+
 def check_state_is_named(backend: Backend) -> None:
     """`state()` is a float32 copy of every parameter by name, in bf16 too."""
     import torch

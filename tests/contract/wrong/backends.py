@@ -1,3 +1,5 @@
+import math
+
 from dit_toolkit.backends.single import Single, SingleEngine
 from dit_toolkit.engine import Step
 from tests.contract.wrong import wrong
@@ -13,8 +15,8 @@ class Started(Single):
 
 
 class IgnoresRate(SingleEngine):
-    def step(self, lr):
-        return super().step(0.05)
+    def step(self, lr, largest_norm=math.inf):
+        return super().step(0.05, largest_norm)
 
 
 class Sums(SingleEngine):
@@ -23,9 +25,16 @@ class Sums(SingleEngine):
 
 
 class NormAfter(SingleEngine):
-    def step(self, lr):
-        step = super().step(lr)
+    def step(self, lr, largest_norm=math.inf):
+        step = super().step(lr, largest_norm)
         return Step(min(step.grad_norm, self.clipping), step.applied) if self.clipping else step
+
+
+class Trusting(SingleEngine):
+    """Leaves out what is not finite, but not what is too large."""
+
+    def step(self, lr, largest_norm=math.inf):
+        return super().step(lr)
 
 
 class LowPrecision(SingleEngine):
@@ -71,6 +80,11 @@ class Summing(Started):
 @wrong("clipping")
 class ClippedNorm(Started):
     engine = NormAfter
+
+
+@wrong("bad_gradients_are_refused")
+class TooTrusting(Started):
+    engine = Trusting
 
 
 @wrong("state_is_named")
