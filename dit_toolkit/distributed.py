@@ -84,6 +84,15 @@ def mean(value: torch.Tensor) -> float:
     return float(value) / size()
 
 
+def agree(value: torch.Tensor, flag: bool) -> tuple[float, bool]:
+    """Mean of a scalar over the processes, and whether the flag is set on any: one collective, one reading."""
+    both = torch.stack([value.detach().double(), torch.tensor(float(flag), dtype=torch.float64, device=value.device)])
+    if size() > 1:
+        dist.all_reduce(both)
+    total, flags = both.tolist()
+    return total / size(), flags > 0
+
+
 def any_of(flag: bool) -> bool:
     """Whether the flag is set on any process."""
     return bool(highest(int(flag)))

@@ -40,6 +40,7 @@ STAGES = ("train", "sample", "evaluate")
 FREE = {
     *("max_steps", "log_every", "checkpoint_every", "checkpoint_keep", "trackers"),
     *("validate_every", "validate_images", "sample_every"),
+    *("non_finite", "non_finite_limit", "spike_factor"),
 }
 """Options of [train] that may change between a run and its continuation."""
 

@@ -26,6 +26,7 @@ from dit_toolkit.components import (
 
 COUNT = [ge(1), le(2**31)]
 SEED = [ge(0), lt(2**63)]
+FACTOR: list[Any] = [gt(1), le(1e9)]
 LABELS: Callable[[Any, Any, Any], None] = deep_iterable([ge(0), le(10_000_000)])
 
 
@@ -113,6 +114,13 @@ class Train:
     """Decays of further averages, each saved as weights of its own: "ema-0.999"."""
     ema_ramp: bool = True
     """Update number n = 0, 1, ... decays by min(decay, (1 + n) / (10 + n)), to forget the initial weights."""
+    non_finite: Literal["stop", "skip", "rollback"] = "stop"
+    """After a step whose loss or gradient is not finite, which never reaches the weights: stop, leave it out, or go
+    back to the last checkpoint and take other data from there."""
+    non_finite_limit: int = field(default=10, validator=COUNT)
+    """Such steps in a row, or returns to one checkpoint, after which training stops all the same."""
+    spike_factor: float | None = field(default=None, validator=optional(FACTOR))
+    """A loss so many times the median of the last 100 is treated as one that is not finite; never unless given."""
     log_every: int = field(default=100, validator=COUNT)
     validate_every: int = field(default=0, validator=[ge(0), le(2**31)])
     """Steps between two looks at the loss on held-out images, by the averaged weights; 0 for none."""

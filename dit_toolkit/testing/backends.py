@@ -78,7 +78,7 @@ def check_clipping(backend: Backend) -> None:
 
 
 def check_bad_gradients_are_refused(backend: Backend) -> None:
-    """A gradient that is not finite, or larger than allowed, leaves weights and optimizer as they are, from the start on."""
+    """A gradient that is not finite, or larger than allowed, leaves weights and optimizer as they are."""
     import math
 
     import torch

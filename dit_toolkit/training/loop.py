@@ -10,7 +10,7 @@ import torch
 
 from dit_toolkit import checkpoint, distributed, stop
 from dit_toolkit.build import build_model
-from dit_toolkit.errors import Interrupted, NonFiniteError
+from dit_toolkit.errors import Interrupted
 from dit_toolkit.optimizers import build_optimizer
 from dit_toolkit.progress import progress
 from dit_toolkit.random import seed_torch
@@ -19,6 +19,7 @@ from dit_toolkit.recipe.sizes import split_batch
 from dit_toolkit.training.batches import Batches
 from dit_toolkit.training.data import open_data
 from dit_toolkit.training.ema import averages
+from dit_toolkit.training.faults import Faults, Seen
 from dit_toolkit.training.fit import micro_batch_size
 from dit_toolkit.training.kernels import compile_blocks, float32_products
 from dit_toolkit.training.loss import loss_of
@@ -38,7 +39,7 @@ def train(recipe: AnyRecipe, folder: Path, *, files: Mapping[str, str], resume: 
 
     Raises:
         Interrupted: a signal asked to stop; the state is saved.
-        NonFiniteError: the loss or the gradient is not finite; nothing is saved.
+        NonFiniteError: loss or gradient are not finite, and train.non_finite does not go on; nothing is saved.
     """
     settings, device = recipe.train, distributed.device()
     distributed.initialise()
@@ -67,9 +68,11 @@ def train(recipe: AnyRecipe, folder: Path, *, files: Mapping[str, str], resume: 
     )
     emas = averages(engine, settings)
     step = load_state(resume, engine, emas, recipe) if resume else 0
+    faults = Faults(settings, folder, checkpoint.read_manifest(resume).get("faults") if resume else None)
 
     watch, rate = Watch(recipe, folder, engine, emas["ema"], device), Rate(recipe, step)
-    saved, loss_sum, logged = step, torch.zeros((), device=device), step
+    saved, norm = step, 0.0
+    losses: list[float] = []
     with (
         float32_products(settings.tf32, device),
         progress("train", settings.max_steps, done=step) as bar,
@@ -77,43 +80,55 @@ def train(recipe: AnyRecipe, folder: Path, *, files: Mapping[str, str], resume: 
         batches,
     ):
         while step < settings.max_steps:
-            lr = learning_rate(settings, step)
-            for positions, _, x, y, generator in batches.of(step * settings.global_batch_size):
+            lr, seen = learning_rate(settings, step), Seen()
+            for positions, indices, x, y, generator in batches.of(faults.position(step)):
                 x0 = encode(x, generator)  # (n, C, H, W)
                 y = drop_labels(y, recipe.model.class_dropout_prob, null, generator)  # (n,)
                 seed_torch(recipe.seed, int(positions[0]))
-                loss = objective_loss(engine, x0, y, generator=generator).mean()
-                engine.backward(loss)
-                loss_sum += loss.detach() * (micro / share)
-            update = engine.step(lr)
-            for ema in emas.values() if update.applied else ():
-                ema.update(engine)
+                loss = objective_loss(engine, x0, y, generator=generator)  # (n,)
+                engine.backward(loss.mean())
+                seen.add(indices, loss)
+            mean, stopping = distributed.agree(seen.mean(), stop.requested() is not None)
+            update = engine.step(lr, faults.largest_norm(mean))
             step += 1
 
-            stopping = distributed.any_of(stop.requested() is not None)
-            if step % settings.log_every == 0 or step == settings.max_steps or stopping or watch.due(step):
+            saving = step % settings.checkpoint_every == 0 or step == settings.max_steps or stopping
+            weights = [*engine.master(), *(t for ema in emas.values() for t in ema.shadow)] if saving else None
+            action = faults.judge(step, mean, update, weights, seen)
+            if action == "rollback":
+                reached, step = step, faults.roll_back(step, engine, emas, recipe)
+                log.forget_after(step)
+                bar.advance(step - reached)
+                rate.start(step)
+                losses = []
+                continue
+            if action == "none":
+                losses.append(mean)
+            if update.applied:
+                norm = update.grad_norm
+            for ema in emas.values() if update.applied else ():
+                ema.update(engine)
+
+            logging = step % settings.log_every == 0 or step == settings.max_steps or stopping or watch.due(step)
+            if losses and logging:
                 speed = rate.read(step)
                 values = {
                     "step": step,
                     "images_seen": step * settings.global_batch_size,
-                    "loss": distributed.mean(loss_sum) / (step - logged),
-                    "grad_norm": update.grad_norm,
+                    "loss": math.fsum(losses) / len(losses),
+                    "grad_norm": norm,
                     "lr": lr,
                     **speed,
                     "data_wait": batches.waited_share(speed["seconds"]),
                 }
-                if not math.isfinite(values["loss"]) or (update.applied and not math.isfinite(update.grad_norm)):
-                    raise NonFiniteError(
-                        f"training is no longer finite at step {step}: loss {values['loss']}, gradient norm "
-                        f"{update.grad_norm}; a lower train.lr, train.gradient_clipping or precision 'fp32' may help"
-                    )
                 values |= watch(step, log)
                 log.write(values)
                 bar.show(**shown(values))
-                loss_sum, logged = torch.zeros_like(loss_sum), step
+                losses = []
                 rate.start(step)
             bar.advance()
-            if step % settings.checkpoint_every == 0 or step == settings.max_steps or stopping:
+            if saving:
+                faults.saved()
                 checkpoint.save(
                     folder / "checkpoints",
                     step,
@@ -123,6 +138,7 @@ def train(recipe: AnyRecipe, folder: Path, *, files: Mapping[str, str], resume: 
                         "images_seen": step * settings.global_batch_size,
                         "micro_batch_size": micro,
                         "ema_updates": emas["ema"].updates,
+                        "faults": faults.state(),
                     },
                 )
                 saved = step

@@ -65,8 +65,8 @@ class Log:
     def __init__(self, folder: Path, settings: Train, recipe: AnyRecipe, step: int) -> None:
         self.path = folder / "metrics.jsonl"
         self.trackers = list(settings.trackers) if distributed.rank() == 0 else []
+        self.forget_after(step)
         if distributed.rank() == 0:
-            self._forget_after(step)
             self._tell("start", folder, unstructure(recipe))
 
     def __enter__(self) -> Log:
@@ -86,9 +86,9 @@ class Log:
         """Show a picture that was written to the trackers."""
         self._tell("images", step, name, path)
 
-    def _forget_after(self, step: int) -> None:
+    def forget_after(self, step: int) -> None:
         """Drop lines of steps that are about to be done again, and a line cut short by a kill."""
-        if not self.path.exists():
+        if distributed.rank() > 0 or not self.path.exists():
             return
         kept = []
         for line in self.path.read_text().splitlines():

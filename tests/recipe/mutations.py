@@ -21,6 +21,7 @@ CHOICES = {
     "weighting",
     "lr_schedule",
     "weight_decay_on",
+    "non_finite",
     "precision",
     "weights",
     "cfg_passes",
