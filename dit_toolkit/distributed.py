@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
+
+from dit_toolkit import watchdog
+from dit_toolkit.errors import DitToolkitError
+
+T = TypeVar("T")
+MARGIN = 20.0
+"""Seconds for which a collective outlasts the silence that ends a process."""
+_patient: Any = None
+"""All processes, for waiting for work that only one of them does."""
 
 
 def device() -> str:
@@ -33,14 +43,21 @@ def free_memory(device: str) -> int:
 
 
 def initialise() -> None:
-    """Join the process group that the environment describes, or make one of this process alone; once."""
+    """Join the process group that the environment describes, or make one of this process alone; once.
+
+    A process whose silence is watched waits for the others a little longer than that, so that who is silent shows where
+    it is before the others give up; else as long as torch does.
+    """
+    global _patient
     if dist.is_initialized():
         return
     backend = "nccl" if torch.cuda.is_available() else "gloo"
     if torch.cuda.is_available():
         torch.cuda.set_device(device())
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        dist.init_process_group(backend)
+        seconds = watchdog.timeout()
+        dist.init_process_group(backend, timeout=timedelta(seconds=seconds + MARGIN) if seconds else None)
+        _patient = dist.new_group(backend="gloo", timeout=timedelta(days=30))
     else:
         dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)  # type: ignore[attr-defined]
 
@@ -49,15 +66,41 @@ def finish() -> None:
     """Leave the process group. One of several processes ends here, with exit code 0, when all have come so far.
 
     Threads that the libraries leave behind have now and then aborted a process that had done its work and was taking
-    itself apart.
+    itself apart. Nothing is lost: every file was closed before, and only the streams are left to flush.
     """
     if size() > 1:
-        dist.barrier()
+        wait()
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(0)
     if dist.is_initialized():
         dist.destroy_process_group()
+
+
+def wait() -> None:
+    """Wait for all processes, however long one of them works alone."""
+    if size() > 1:
+        with watchdog.paused():
+            dist.barrier(group=_patient)
+
+
+def main_alone(work: Callable[[], T]) -> T:
+    """Do something on rank 0 while the others wait, however long it takes; its result, or its error, is everybody's."""
+    if size() == 1:
+        return work()
+    outcome: list[Any] = [None, None]
+    with watchdog.paused():
+        if rank() == 0:
+            try:
+                outcome[0] = work()
+            except DitToolkitError as error:
+                outcome[1] = error
+        dist.broadcast_object_list(outcome, src=0, group=_patient)
+    result, failure = outcome
+    if failure is not None:
+        failure.told = rank() > 0
+        raise failure
+    return result
 
 
 def rank() -> int:
@@ -72,6 +115,7 @@ def size() -> int:
 
 def barrier() -> None:
     """Wait for all processes."""
+    watchdog.beat()
     if size() > 1:
         dist.barrier()
 
@@ -109,6 +153,7 @@ def highest(value: int) -> int:
 
 def gather(value: Any) -> list[Any]:
     """Every process's value, in the order of the ranks, on all of them."""
+    watchdog.beat()
     values: list[Any] = [None] * size()
     if size() == 1:
         return [value]

@@ -45,16 +45,18 @@ class Options:
     """Rows that one process takes at a time, and that are lost when it is killed."""
 
 
-def encode(dataset: Dataset, autoencoder: Autoencoder, out: Path, options: Options) -> None:
+def encode(
+    dataset: Dataset, autoencoder: Autoencoder, out: Path, options: Options, *, deadline: float | None = None
+) -> None:
     """Write the latent store `out` of a dataset of images with all processes, going on from what is there.
 
     The result is a function of data, autoencoder and options, whatever the number of processes and however often the
-    work was interrupted.
+    work was interrupted. A file `stop` in `OUT.partial` stops it, as does the time `deadline` of `time.monotonic()`.
 
     Raises:
         DataError: data or autoencoder are not there, too many images cannot be read, or `out` is something else.
         StorageError: the disk is full.
-        Interrupted: stopped by a signal; the same command goes on.
+        Interrupted: stopped by a signal, the time or the file; the same command goes on.
     """
     if dataset.latents:
         raise DataError(f"dataset.kind: {dataset.kind!r} holds latents already; give the images with --images DIR")
@@ -71,10 +73,12 @@ def encode(dataset: Dataset, autoencoder: Autoencoder, out: Path, options: Optio
     blocks, rows = store.blocks(), sum(map(len, splits.values()))
     distributed.barrier()
     with (
-        stop.listening(),
+        stop.listening(deadline),
         store.alone() if main else nullcontext(),
         progress("encode", rows, done=_sealed(blocks), interval=options.log_every) as bar,
     ):
+        stop.watch(store.folder, clear=main)
+        distributed.barrier()
         watch = _Watch(store, blocks, bar, options.max_skipped)
         while unfinished := [block for block in blocks if not block.sealed]:
             for block in unfinished:

@@ -9,6 +9,8 @@ class DitToolkitError(Exception):
     """A failure with a cause the user can act on; shown as `error:` lines, without a traceback."""
 
     exit_code = 2
+    told = False
+    """Whether another process says it already."""
 
     def __init__(self, *lines: str) -> None:
         super().__init__("\n".join(lines))
@@ -63,6 +65,6 @@ class NonFiniteError(DitToolkitError):
 
 
 class Interrupted(DitToolkitError):
-    """A run stopped by a signal after saving its state; running it again goes on."""
+    """A run stopped by a signal, a time limit or a file after saving its state; running it again goes on."""
 
     exit_code = 3

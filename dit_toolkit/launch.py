@@ -25,7 +25,9 @@ from dit_toolkit.progress import log
 PATIENCE = 1.0
 """Seconds in which the processes beside one that failed may end by themselves; they may have the same error to tell."""
 GRACE = 8.0
-"""Seconds between SIGTERM and SIGKILL for those that did not."""
+"""Seconds after SIGTERM for those that did not; then they are asked where they are, and ended by SIGKILL."""
+TELLING = 0.5
+"""Seconds that a process has for showing its stack."""
 SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGUSR1") if hasattr(signal, name)]
 _PDEATHSIG = 1
 
@@ -80,8 +82,9 @@ def spawn(n: int, argv: Sequence[str], *, program: Sequence[str] = (sys.executab
     """Run n copies of `program argv` as ranks 0 to n - 1 until all have ended; return the exit code of the whole.
 
     SIGTERM, SIGINT and SIGUSR1 are passed on. When a process fails, the others get SIGTERM after PATIENCE seconds
-    and SIGKILL another GRACE seconds later. The code is that of the first failure; 3 (stopped, resumable) is no
-    failure and ends nobody. The processes never outlive this one (Linux).
+    and SIGKILL another GRACE seconds later; those that are left then hang, and show before where (see `watchdog`). The
+    code is that of the first failure; 3 (stopped, resumable) is no failure and ends nobody. The processes never outlive
+    this one (Linux).
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     shared = {
@@ -128,7 +131,10 @@ def _wait(children: Sequence[subprocess.Popen[bytes]], received: list[int]) -> i
         if not running:
             return failure or max(child.returncode for child in children)
         if steps and time.monotonic() > steps[0][0]:
-            received.append(steps.pop(0)[1])
+            number = steps.pop(0)[1]
+            if number == signal.SIGKILL:
+                _ask(children)
+            received.append(number)
         while received:
             _send(received.pop(0), children)
         time.sleep(0.05)
@@ -136,12 +142,34 @@ def _wait(children: Sequence[subprocess.Popen[bytes]], received: list[int]) -> i
 
 def _report(rank: int, children: Sequence[subprocess.Popen[bytes]]) -> int:
     code: int = children[rank].returncode
+    if code == 1:
+        log(f"error: process {rank} of {len(children)} ended first, with code 1; the others are ended too")
     if code >= 0:
         return code
     name = signal.Signals(-code).name
     hint = " (out of memory?)" if name == "SIGKILL" else ""
     log(f"error: process {rank} of {len(children)} was ended by {name}{hint}")
     return 128 - code
+
+
+def _ask(children: Sequence[subprocess.Popen[bytes]]) -> None:
+    """Let each process that is left show its stack on stderr; one that was halted goes on for that."""
+    for rank, child in enumerate(children):
+        if child.poll() is None:
+            state = " was halted and" if _halted(child.pid) else ""
+            log(f"error: process {rank} of {len(children)}{state} does not end; this is where it is:")
+            if hasattr(signal, "SIGUSR2"):
+                child.send_signal(signal.SIGUSR2)
+                child.send_signal(signal.SIGCONT)
+            time.sleep(TELLING)
+
+
+def _halted(pid: int) -> bool:
+    """Whether a process is in the state that SIGSTOP brings about (Linux)."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "T"
+    except OSError:
+        return False
 
 
 def _send(number: int, children: Sequence[subprocess.Popen[bytes]]) -> None:

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
 
+from dit_toolkit import watchdog
+
 T = TypeVar("T")
 
 INTERVAL = 10.0
@@ -35,7 +37,7 @@ class Progress(Protocol):
     """What `progress` hands out."""
 
     def advance(self, n: int = 1) -> None:
-        """Count n more items as done."""
+        """Count n more items as done, which is the sign of life that a watched process gives."""
 
     def show(self, **fields: object) -> None:
         """Show values (`loss=0.17`) beside the count, from the next `advance` on."""
@@ -47,6 +49,7 @@ def progress(description: str, total: int, *, done: int = 0, interval: float = I
 
     Plain lines come at least `interval` seconds apart.
     """
+    watchdog.beat()
     if not is_main():
         yield _Silent()
     elif sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
@@ -84,8 +87,8 @@ def share(bar: Progress, count: int) -> Iterator[Callable[[int, int | None, obje
 
 
 class _Silent:
-    def advance(self, n: int = 1) -> None:
-        pass
+    def advance(self, n: int = 1) -> None:  # noqa: ARG002
+        watchdog.beat()
 
     def show(self, **fields: object) -> None:
         pass
@@ -103,6 +106,7 @@ class _Lines:
         self.fields.update(fields)
 
     def advance(self, n: int = 1) -> None:
+        watchdog.beat()
         self.done += n
         if time.monotonic() - self.written_at >= self.interval:
             self._write()
@@ -162,6 +166,7 @@ class _Bar:
         self.fields.update(fields)
 
     def advance(self, n: int = 1) -> None:
+        watchdog.beat()
         self.bar.shown = " ".join(_shown(self.fields))
         self.bar.update(self.task, advance=n)
 

@@ -7,9 +7,9 @@ import resource
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import tomli
@@ -17,7 +17,7 @@ import torch
 
 from dit_toolkit import checkpoint, distributed, flops, stop, validation
 from dit_toolkit.build import build_model
-from dit_toolkit.errors import CheckpointError, DataError, RecipeError
+from dit_toolkit.errors import CheckpointError, DataError, Interrupted, RecipeError
 from dit_toolkit.evaluation import evaluate, table
 from dit_toolkit.images import grid, read_npz
 from dit_toolkit.nn.dit import count_parameters
@@ -35,6 +35,7 @@ from dit_toolkit.sampling import Trained, describe, load, sample_to_file
 from dit_toolkit.training.loop import train as train_steps
 from dit_toolkit.training.pictures import FOLDER
 
+T = TypeVar("T")
 STAGES = ("train", "sample", "evaluate")
 """What is done where nothing is said; "validate" is done where it is asked for."""
 FREE = {
@@ -46,20 +47,29 @@ FREE = {
 
 
 def run(
-    recipe: AnyRecipe, *, name: str, out: Path | None = None, stages: Sequence[str] = (), fresh: bool = False
+    recipe: AnyRecipe,
+    *,
+    name: str,
+    out: Path | None = None,
+    stages: Sequence[str] = (),
+    fresh: bool = False,
+    accept_changes: bool = False,
+    deadline: float | None = None,
 ) -> Path:
     """Do the stages of a recipe in `runs/<name>` (or `out`) with all processes; returns the folder.
 
     What is done already is not done again: training goes on from its newest checkpoint, samples with the same settings
     stay. `fresh` starts over in a new folder. Nothing that exists is overwritten. Without `stages` all that are
     possible are done: a model of latents is trained, but not sampled, where its autoencoder is not to be had. An
-    autoencoder is measured and written to the folder `autoencoder` in place of sampling and evaluating.
+    autoencoder is measured and written to the folder `autoencoder` in place of sampling and evaluating. A file `stop` in
+    the folder stops it, and so does the time `deadline` of `time.monotonic()`. `accept_changes` goes on in a folder whose
+    recipe was another one, as long as the weights fit.
 
     Raises:
         DataError: data, or an autoencoder that is needed, are not there.
         RecipeError: validation was asked for, and the recipe trains an autoencoder.
         CheckpointError: the folder holds a run of another recipe.
-        Interrupted: stopped by a signal, resumable.
+        Interrupted: stopped by a signal, the time or the file; resumable.
     """
     began = time.perf_counter()
     if isinstance(recipe, AutoencoderRecipe) and "validate" in stages:
@@ -68,7 +78,7 @@ def run(
     if {"train", "validate"} & set(stages) or not stages:
         recipe.dataset.check()
     stages = stages or _possible(recipe)
-    with stop.listening():
+    with stop.listening(deadline):
         folder = Path(distributed.broadcast(str(_folder(name, out, fresh) if distributed.rank() == 0 else "")))
         files = {
             "recipe.toml": dumps(recipe),
@@ -76,12 +86,11 @@ def run(
             "classes.json": json.dumps(list(recipe.dataset.class_names), indent=1),
         }
         split_batch(recipe.train, distributed.size())
-        if distributed.rank() == 0:
-            _claim(folder, recipe, files)
+        distributed.main_alone(lambda: _claim(folder, recipe, files, accept_changes))
+        stop.watch(folder, clear=distributed.rank() == 0)
         distributed.barrier()
         if "train" in stages:
-            newest = checkpoint.newest(folder / "checkpoints") if distributed.rank() == 0 else None
-            newest = distributed.broadcast(newest)
+            newest = distributed.main_alone(lambda: checkpoint.newest(folder / "checkpoints"))
             done = checkpoint.read_manifest(newest)["step"] if newest else 0
             if done >= recipe.train.max_steps:
                 log(f"{folder}: already trained for {done} steps")
@@ -135,8 +144,8 @@ def _folder(name: str, out: Path | None, fresh: bool) -> Path:
     return base if number == 1 else Path(f"{base}-{number}")
 
 
-def _claim(folder: Path, recipe: AnyRecipe, files: dict[str, str]) -> None:
-    """Write recipe and provenance into the folder; refuse one of another recipe."""
+def _claim(folder: Path, recipe: AnyRecipe, files: dict[str, str], accept_changes: bool) -> None:
+    """Write recipe and provenance into the folder; refuse one of another recipe, unless its changes are accepted."""
     stored = folder / "recipe.toml"
     if folder.exists() and not folder.is_dir():
         raise CheckpointError(f"{folder}: is a file; --out needs a folder")
@@ -144,11 +153,14 @@ def _claim(folder: Path, recipe: AnyRecipe, files: dict[str, str]) -> None:
         raise CheckpointError(f"{folder}: is not empty and holds no run; choose another --out")
     if stored.exists() and stored.read_text() != files["recipe.toml"]:
         changes = _changes(tomli.loads(stored.read_text()), unstructure(recipe))
-        if changes:
+        if changes and not accept_changes:
             raise CheckpointError(
-                f"{folder}: holds a run of another recipe; use --fresh for a new folder, or --out. What differs:",
+                f"{folder}: holds a run of another recipe; use --fresh for a new folder, or --out, or --accept-changes "
+                "to go on all the same. What differs:",
                 *changes,
             )
+        for line in changes:
+            warn(f"changed within the run:{line}")
         kept = 1
         while (folder / f"recipe-{kept}.toml").exists():
             kept += 1
@@ -187,8 +199,11 @@ def _sample_and_evaluate(recipe: Recipe, folder: Path, *, draw: bool, judge: boo
     if not done:
         place.mkdir(parents=True, exist_ok=True)
         sample_to_file(trained, place / "samples.npz")
-    if distributed.rank() > 0:
-        return
+    distributed.main_alone(lambda: _show_and_judge(recipe, place, judge))
+
+
+def _show_and_judge(recipe: Recipe, place: Path, judge: bool) -> None:
+    """Make the grid and the evaluation of the samples in a folder, where they are not there."""
     images = read_npz(place / "samples.npz")
     labels = np.asarray(json.loads((place / "samples.json").read_text())["labels"], dtype=np.int64)
     if not (place / "grid.png").exists():
@@ -196,9 +211,17 @@ def _sample_and_evaluate(recipe: Recipe, folder: Path, *, draw: bool, judge: boo
         grid(images, labels, names, columns=recipe.sample.grid_columns).save(place / "grid.png")
         log(f"{place / 'grid.png'} shows {recipe.sample.grid_columns} samples of each class")
     if judge and recipe.evaluate.metrics:
-        results = evaluate(images, labels, recipe, progress=track)
+        results = evaluate(images, labels, recipe, progress=_until_stopped)
         (place / "evaluation.json").write_text(json.dumps(results.as_dict(), indent=1))
         _print(table(results))
+
+
+def _until_stopped(items: Sequence[T], description: str) -> Iterator[T]:
+    """Go through `items`, showing how far it is; Interrupted where something asks to stop."""
+    for item in track(items, description):
+        if stop.requested():
+            raise Interrupted("stopped while evaluating; the same command goes on")
+        yield item
 
 
 def _place(folder: Path, trained: Trained) -> tuple[Path, bool]:

@@ -1,34 +1,64 @@
-"""One flag that asks every long loop to save what it has and end."""
+"""One flag that asks every long loop to save what it has and end: by a signal, a time limit or a file."""
 
 from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+NAME = "stop"
+"""A file of this name in a run folder stops the run."""
+_LOOK = 1.0
+"""Seconds between two looks for it."""
 
 _requested: str | None = None
+_deadline: float | None = None
+_file: Path | None = None
+_next_look = 0.0
 
 
 def requested() -> str | None:
-    """Name of the signal that asked to stop, if any."""
+    """What asked to stop, if anything: the name of a signal, "the time limit" or the path of a file."""
+    global _requested, _next_look
+    if _requested is None:
+        now = time.monotonic()
+        if _deadline is not None and now >= _deadline:
+            _requested = "the time limit"
+        elif _file is not None and now >= _next_look:
+            _next_look = now + _LOOK
+            _requested = str(_file) if _file.exists() else None
     return _requested
 
 
 @contextmanager
-def listening() -> Iterator[None]:
-    """Turn SIGTERM, SIGINT and SIGUSR1 into the flag; a second SIGINT ends the process at once."""
-    global _requested
-    _requested = None
+def listening(deadline: float | None = None) -> Iterator[None]:
+    """Turn SIGTERM, SIGINT and SIGUSR1 into the flag; a second SIGINT ends the process at once.
+
+    Args:
+        deadline: when `time.monotonic()` is that late, the flag is set too.
+    """
+    global _requested, _deadline, _file
+    _requested, _deadline, _file = None, deadline, None
     before = {number: signal.signal(number, _on_signal) for number in SIGNALS}
     try:
         yield
     finally:
+        _deadline = _file = None
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def watch(folder: Path, *, clear: bool) -> None:
+    """Let a file `stop` in a folder set the flag; with `clear` one that is left from an earlier run goes first."""
+    global _file, _next_look
+    _file, _next_look = folder / NAME, 0.0
+    if clear:
+        _file.unlink(missing_ok=True)
 
 
 def _on_signal(number: int, _frame: FrameType | None) -> None:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from dit_toolkit import launch
+from dit_toolkit import launch, watchdog
 from dit_toolkit.cli.options import (
     NEW,
     dtype_option,
+    hang_timeout_option,
     json_option,
     load_with_options,
     plugin_options,
@@ -19,6 +20,7 @@ from dit_toolkit.cli.options import (
     recipe_argument,
     refuse_existing,
     set_option,
+    time_limit_option,
 )
 from dit_toolkit.cli.shell import Shell, emit, emit_json, table
 from dit_toolkit.errors import DataError
@@ -74,6 +76,8 @@ def imagenet(archives: Path | None, tree: Path | None, out: Path) -> None:
 @set_option("autoencoder.path=DIR")
 @plugin_options
 @procs_option
+@time_limit_option
+@hang_timeout_option
 @click.pass_context
 def encode(
     ctx: click.Context,
@@ -91,6 +95,8 @@ def encode(
     files: Sequence[Path],
     blocked: Sequence[str],
     procs: int | None,
+    deadline: float | None,
+    hang_timeout: float,
 ) -> None:
     """Write the latents of images, made by the autoencoder of RECIPE.
 
@@ -118,9 +124,10 @@ def encode(
         max_skipped=max_skipped,
         log_every=log_every,
     )
-    encode(dataset, loaded.autoencoder, out, options)
-    emit(str(out))
-    distributed.finish()
+    with watchdog.watching(hang_timeout):
+        encode(dataset, loaded.autoencoder, out, options, deadline=deadline)
+        emit(str(out))
+        distributed.finish()
 
 
 @click.command()

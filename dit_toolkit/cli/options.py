@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,6 +37,45 @@ dtype_option = click.option(
 
 weights_option = click.option(
     "--weights", metavar="NAME", help="ema, raw, or ema-0.999 and so on; what the recipe samples unless given."
+)
+
+
+class Duration(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions of click
+    """A time: `90s`, `30m`, `12h`, `2d`, `23:50:00` or, as SLURM writes it, `1-12:00:00`. In seconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Read it."""
+        if not isinstance(value, str):
+            return float(value)
+        if match := re.fullmatch(r"(\d{1,7})([smhd])", value, re.ASCII):
+            return int(match[1]) * {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}[match[2]]
+        if match := re.fullmatch(r"(?:(\d{1,3})-)?(\d{1,4}):([0-5]\d):([0-5]\d)", value, re.ASCII):
+            days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
+            return ((days * 24.0 + hours) * 60 + minutes) * 60 + seconds
+        return self.fail(f"{value!r} is no time such as 90s, 30m, 12h, 23:50:00 or 1-12:00:00.", param, ctx)
+
+
+def _deadline(_ctx: click.Context, _param: click.Parameter, seconds: float | None) -> float | None:
+    return None if seconds is None else time.monotonic() + seconds
+
+
+time_limit_option = click.option(
+    "--time-limit",
+    "deadline",
+    type=Duration(),
+    metavar="TIME",
+    callback=_deadline,
+    help="Save and end with code 3 after this time, such as 23:50:00 or 90m.",
+)
+hang_timeout_option = click.option(
+    "--hang-timeout",
+    type=Duration(),
+    metavar="TIME",
+    default="10m",
+    show_default=True,
+    help="End, and show where, when a process does nothing for so long; 0s is never.",
 )
 
 

@@ -7,14 +7,16 @@ from pathlib import Path
 
 import click
 
-from dit_toolkit import launch
+from dit_toolkit import launch, watchdog
 from dit_toolkit.cli.options import (
     NEW,
+    hang_timeout_option,
     load_any_with_options,
     plugin_options,
     procs_option,
     recipe_argument,
     set_option,
+    time_limit_option,
 )
 from dit_toolkit.errors import MissingDataError
 from dit_toolkit.progress import warn
@@ -37,6 +39,9 @@ STAGES = ("train", "validate", "sample", "evaluate")
     help="Do only this; may be repeated. Without, all but validate.",
 )
 @click.option("--fresh", is_flag=True, help="Start over in a new folder instead of going on.")
+@click.option("--accept-changes", is_flag=True, help="Go on with a run whose recipe was another one.")
+@time_limit_option
+@hang_timeout_option
 @click.pass_context
 def run(
     ctx: click.Context,
@@ -48,6 +53,9 @@ def run(
     procs: int | None,
     stages: Sequence[str],
     fresh: bool,
+    accept_changes: bool,
+    deadline: float | None,
+    hang_timeout: float,
 ) -> None:
     """Train, sample and evaluate what RECIPE describes.
 
@@ -75,5 +83,14 @@ def run(
     from dit_toolkit.run import run as run_recipe
 
     wanted = [stage for stage in STAGES if stage in stages]
-    run_recipe(loaded, name=recipe.stem, out=out, stages=wanted, fresh=fresh)
-    distributed.finish()
+    with watchdog.watching(hang_timeout):
+        run_recipe(
+            loaded,
+            name=recipe.stem,
+            out=out,
+            stages=wanted,
+            fresh=fresh,
+            accept_changes=accept_changes,
+            deadline=deadline,
+        )
+        distributed.finish()

@@ -18,6 +18,7 @@ from dit_toolkit.cli.options import (
     plugin_options,
     refuse_existing,
     set_option,
+    time_limit_option,
     weights_option,
 )
 from dit_toolkit.cli.shell import emit, emit_json
@@ -34,6 +35,7 @@ from dit_toolkit.progress import is_main, track
 @weights_option
 @set_option("sampler.num_steps=20")
 @click.option("--plugin", "files", multiple=True, type=FILE, help="Load a plugin from a .py file.")
+@time_limit_option
 def sample(
     run: Path,
     num_samples: int | None,
@@ -43,6 +45,7 @@ def sample(
     weights: str | None,
     changes: Sequence[str],
     files: Sequence[Path],
+    deadline: float | None,
 ) -> None:
     """Draw images from a RUN into an .npz file.
 
@@ -63,7 +66,7 @@ def sample(
     settings = [*changes, *(f"{key}={value}" for key, value in given.items() if value is not None)]
     trained = load(run, weights=weights, plugins=[str(file) for file in files])
     trained = trained.with_sample(apply(trained.recipe, settings, at="sample").sample)
-    with stop.listening():
+    with stop.listening(deadline):
         sample_to_file(trained, out)
     emit(str(out))
 

@@ -44,7 +44,8 @@ class Shell(click.Group):
         try:
             code = super().main(words, **{**extra, "standalone_mode": False, "obj": words})
         except (Exception, click.Abort) as error:
-            if "--traceback" in words and not isinstance(error, click.exceptions.ClickException | click.Abort):
+            asked = "--traceback" in words and not isinstance(error, click.exceptions.ClickException | click.Abort)
+            if asked or (_several() and _unexpected(error)):  # Of many processes, for weeks: it may not come again.
                 traceback.print_exc()
             code = report(error)
         sys.exit(code if isinstance(code, int) else 0)
@@ -62,6 +63,8 @@ def report(error: BaseException) -> int:
     Ranks other than 0 keep still about what rank 0 says too, and put their number in front of everything else.
     """
     code, lines, hint = _describe(error)
+    if getattr(error, "told", False):
+        return code
     if is_main():
         mark = "" if isinstance(error, Interrupted) else "error: "
         for line in [*(mark + line for line in lines), *hint]:
@@ -86,8 +89,27 @@ def _describe(error: BaseException) -> tuple[int, list[str], list[str]]:
     if isinstance(error, OSError) and error.errno in _STORAGE:
         return StorageError.exit_code, [f"{error.filename or 'the disk'}: {error.strerror}"], []
     first = (str(error).splitlines() or ["no message"])[0]
+    if _several() and _lost(error):
+        return 1, [f"another process has ended or does not answer ({first})"], []
     advice = "use --traceback to see where; if it looks like our fault, please open an issue with that output"
     return 1, [f"unexpected {type(error).__name__}: {first}"], [advice]
+
+
+def _several() -> bool:
+    return os.environ.get("WORLD_SIZE", "1") != "1"
+
+
+def _unexpected(error: BaseException) -> bool:
+    """Whether an error is none that a user can cause, and its cause in this process."""
+    return _describe(error)[0] == 1 and not _lost(error)
+
+
+def _lost(error: BaseException) -> bool:
+    """Whether a collective failed for the sake of another process."""
+    text = str(error)
+    return type(error).__name__.startswith("Dist") or (
+        isinstance(error, RuntimeError) and any(sign in text for sign in ("gloo/transport", "NCCL", "[Gloo]"))
+    )
 
 
 def emit(text: str) -> None:

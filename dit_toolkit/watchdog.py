@@ -1,0 +1,66 @@
+"""Ends a process that has given no sign of life for too long, and shows where it was: from C, whatever Python does."""
+
+from __future__ import annotations
+
+import faulthandler
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+STARTUP = 300.0
+"""Least seconds before the first sign of life: imports, reading data and building a model take their time."""
+STDERR = 2
+_EVERY = 1.0
+"""Seconds between two windings of the clock, which is a thread of its own."""
+
+_seconds = 0.0
+_wound = 0.0
+
+
+@contextmanager
+def watching(seconds: float) -> Iterator[None]:
+    """Watch this process for the length of a `with` block; 0 seconds is never.
+
+    On SIGUSR2, and when it crashes, it shows its Python stack.
+    """
+    global _seconds, _wound
+    _seconds, _wound = seconds, 0.0
+    if not faulthandler.is_enabled():
+        faulthandler.enable(file=STDERR)
+    if hasattr(faulthandler, "register"):
+        faulthandler.register(signal.SIGUSR2, file=STDERR)
+    if seconds:
+        faulthandler.dump_traceback_later(max(seconds, STARTUP), exit=True, file=STDERR)
+    try:
+        yield
+    finally:
+        _seconds = 0.0
+        faulthandler.cancel_dump_traceback_later()
+
+
+def timeout() -> float:
+    """Seconds of silence after which this process ends; 0 where it is not watched."""
+    return _seconds
+
+
+def beat() -> None:
+    """Give a sign of life; costs nothing most of the time."""
+    global _wound
+    if _seconds and (now := time.monotonic()) - _wound >= min(_EVERY, _seconds / 4):
+        _wound = now
+        faulthandler.dump_traceback_later(_seconds, exit=True, file=STDERR)
+
+
+@contextmanager
+def paused() -> Iterator[None]:
+    """Expect no sign of life for the length of a `with` block."""
+    global _seconds, _wound
+    seconds, _seconds = _seconds, 0.0
+    if seconds:
+        faulthandler.cancel_dump_traceback_later()
+    try:
+        yield
+    finally:
+        _seconds, _wound = seconds, 0.0
+        beat()
