@@ -1,0 +1,144 @@
+"""Whatever asks to stop, and whenever it does: at most one step is lost, and the same command goes on to the same end."""
+
+import os
+import signal
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from dit_toolkit import checkpoint, load_recipe, stop
+from dit_toolkit.autoencoders.identity import Identity, IdentityCodec
+from dit_toolkit.backends.single import SingleEngine
+from dit_toolkit.datasets.image_folder import ImageFolder
+from dit_toolkit.encoding import Options, encode
+from dit_toolkit.errors import Interrupted
+from dit_toolkit.images import read_npz
+from dit_toolkit.metrics.class_accuracy import ClassAccuracy
+from dit_toolkit.metrics.memorisation import Memorisation
+from dit_toolkit.run import run
+from dit_toolkit.sampling import Trained
+from tests.conftest import ROOT, SMALL
+from tests.data import image_tree
+
+WAYS = ("SIGTERM", "SIGUSR1", "SIGINT", "time", "file")
+PHASES = {
+    "first batch": (SingleEngine, "backward", 1),
+    "training": (SingleEngine, "step", 3),
+    "saving": (SingleEngine, "save", 1),
+    "sampling": (Trained, "sample", 2),
+    "evaluating": (ClassAccuracy, "compute", 1),
+}
+"""The call, and which one of them, in the midst of which something asks to stop."""
+
+
+@pytest.fixture(autouse=True)
+def eager(monkeypatch):
+    """Look for the file at every step."""
+    monkeypatch.setattr(stop, "_LOOK", 0.0)
+
+
+@pytest.fixture
+def recipe():
+    metrics = 'evaluate.metrics=[{kind="class-accuracy"}, {kind="memorisation"}]'
+    return load_recipe(ROOT / "recipes/fashion.toml", set=[*SMALL, "sample.sampler.num_steps=2", metrics])
+
+
+def judge_quickly(monkeypatch) -> None:
+    """Give the metrics their values."""
+    monkeypatch.setattr(ClassAccuracy, "compute", lambda *_: 0.5)
+    monkeypatch.setattr(Memorisation, "compute", lambda *_: 1.0)
+
+
+def ask(way: str, folder: Path, monkeypatch) -> None:
+    if way == "time":
+        monkeypatch.setattr(stop, "time", SimpleNamespace(monotonic=lambda: 2e12))
+    elif way == "file":
+        (folder / stop.NAME).touch()
+    else:
+        os.kill(os.getpid(), getattr(signal, way))
+
+
+def asking(monkeypatch, phase: tuple, way: str, folder: Path) -> None:
+    """Let the n-th call of a method be one in which something asks to stop."""
+    owner, name, n = phase
+    original, calls = getattr(owner, name), []
+
+    def method(*arguments, **named):
+        calls.append(name)
+        if len(calls) == n:
+            ask(way, folder, monkeypatch)
+        return original(*arguments, **named)
+
+    monkeypatch.setattr(owner, name, method)
+
+
+def newest(folder: Path) -> dict:
+    return checkpoint.read_manifest(checkpoint.newest(folder / "checkpoints"))
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """What the run gives that nothing disturbs."""
+    recipe = load_recipe(
+        ROOT / "recipes/fashion.toml", set=[*SMALL, "sample.sampler.num_steps=2", "evaluate.metrics=[]"]
+    )
+    folder = run(recipe, name="whole", out=tmp_path_factory.mktemp("whole") / "run", stages=["train", "sample"])
+    return newest(folder)["files"], read_npz(folder / "samples/step-00000004/samples.npz")
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("phase", PHASES)
+def test_a_run_stops_and_goes_on(recipe, whole, tmp_path, monkeypatch, phase, way):
+    judge_quickly(monkeypatch)
+    folder = tmp_path / "run"
+    asking(monkeypatch, PHASES[phase], way, folder)
+    with pytest.raises(Interrupted, match="the same command goes on") as caught:
+        run(recipe, name="run", out=folder, deadline=1e12)
+    assert caught.value.exit_code == 3
+    done = {"first batch": 1, "training": 3, "saving": 2}.get(phase, 4)
+    assert newest(folder)["step"] in (done, done + 1)
+    monkeypatch.undo()
+    judge_quickly(monkeypatch)
+    run(recipe, name="run", out=folder)
+    files, images = whole
+    for name in ("raw.safetensors", "ema.safetensors"):
+        assert newest(folder)["files"][name] == files[name]
+    assert (read_npz(folder / "samples/step-00000004/samples.npz") == images).all()
+    assert (folder / "samples/step-00000004/evaluation.json").exists()
+    assert not (folder / stop.NAME).exists()
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_encoding_stops_and_goes_on(tmp_path, monkeypatch, way):
+    image_tree(tmp_path / "images")
+    images = ImageFolder(path=str(tmp_path / "images"), image_size=16, num_classes=3)
+    options = Options(block=4, batch_size=2)
+    encode(images, Identity(), tmp_path / "whole", options)
+    asking(monkeypatch, (IdentityCodec, "encode", 3), way, tmp_path / "out.partial")
+    with pytest.raises(Interrupted, match="the same command goes on"):
+        encode(images, Identity(), tmp_path / "out", options, deadline=1e12)
+    assert len(list((tmp_path / "out.partial/state").glob("*-*.json"))) == 1
+    monkeypatch.undo()
+    encode(images, Identity(), tmp_path / "out", options)
+    one, other = ({p.name: p.read_bytes() for p in (tmp_path / name).iterdir()} for name in ("whole", "out"))
+    assert one == other
+
+
+def test_what_asked_is_named(tmp_path, monkeypatch):
+    with stop.listening(deadline=1e12):
+        assert stop.requested() is None
+        ask("time", tmp_path, monkeypatch)
+        assert stop.requested() == "the time limit"
+    monkeypatch.undo()
+    with stop.listening():
+        (tmp_path / "stop").touch()
+        stop.watch(tmp_path, clear=True)
+        assert stop.requested() is None, "a file of an earlier run must not stop this one"
+        stop._next_look = 0.0
+        (tmp_path / "stop").touch()
+        assert stop.requested() == str(tmp_path / "stop")
+    with stop.listening():
+        assert stop.requested() is None
+        ask("SIGUSR1", tmp_path, monkeypatch)
+        assert stop.requested() == "SIGUSR1"
