@@ -42,6 +42,15 @@ def free_memory(device: str) -> int:
     return int(psutil.virtual_memory().available) // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
 
 
+def all_memory(device: str) -> int:
+    """Bytes of a GPU, or of the machine's memory shared with its neighbours."""
+    if torch.device(device).type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[1])
+    import psutil
+
+    return int(psutil.virtual_memory().total) // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+
+
 def initialise() -> None:
     """Join the process group that the environment describes, or make one of this process alone; once.
 

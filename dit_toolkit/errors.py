@@ -64,6 +64,17 @@ class NonFiniteError(DitToolkitError):
     exit_code = 4
 
 
+class OutOfMemory(DitToolkitError):
+    """A model, or a batch, that does not fit into the memory of the GPU or machine; says what to change."""
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out: on a GPU (torch.OutOfMemoryError), in torch's allocator on a CPU, or in Python."""
+    signs = ("CUDA out of memory", "can't allocate memory", "not enough memory", "std::bad_alloc")
+    named = type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError)
+    return named or (isinstance(error, RuntimeError) and any(sign in str(error) for sign in signs))
+
+
 class Interrupted(DitToolkitError):
     """A run stopped by a signal, a time limit or a file after saving its state; running it again goes on."""
 

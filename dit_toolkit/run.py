@@ -32,6 +32,7 @@ from dit_toolkit.reconstruction import FOLDER as AUTOENCODER
 from dit_toolkit.reconstruction import PICTURE, read_measured, write_autoencoder
 from dit_toolkit.report import write_report
 from dit_toolkit.sampling import Trained, describe, load, sample_to_file
+from dit_toolkit.training.fit import explaining
 from dit_toolkit.training.loop import train as train_steps
 from dit_toolkit.training.pictures import FOLDER
 
@@ -95,7 +96,8 @@ def run(
             if done >= recipe.train.max_steps:
                 log(f"{folder}: already trained for {done} steps")
             else:
-                train_steps(recipe, folder, files=files, resume=newest)
+                with explaining(recipe):
+                    train_steps(recipe, folder, files=files, resume=newest)
         if "validate" in stages and isinstance(recipe, Recipe):
             results = validation.validate(recipe, folder)
             if distributed.rank() == 0:

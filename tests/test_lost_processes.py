@@ -1,4 +1,4 @@
-"""One of two processes is killed, halted, hangs or raises: the other ends soon, and the guilty one shows where it was."""
+"""One of two processes is killed, halted, hangs or raises: the other ends soon, and the guilty one shows where."""
 
 import sys
 import time

@@ -1,4 +1,4 @@
-"""Whatever asks to stop, and whenever it does: at most one step is lost, and the same command goes on to the same end."""
+"""Whatever asks to stop, and whenever: at most one step is lost, and the same command goes on to the same end."""
 
 import os
 import signal

@@ -12,7 +12,15 @@ from typing import Any
 
 import click
 
-from dit_toolkit.errors import DitToolkitError, Interrupted, MissingDataError, RecipeError, StorageError
+from dit_toolkit.errors import (
+    DitToolkitError,
+    Interrupted,
+    MissingDataError,
+    OutOfMemory,
+    RecipeError,
+    StorageError,
+    out_of_memory,
+)
 from dit_toolkit.progress import is_main
 
 INTERRUPTED = 130
@@ -86,6 +94,9 @@ def _describe(error: BaseException) -> tuple[int, list[str], list[str]]:
         return error.exit_code, [error.line], [f"  {command}" for command in error.commands]
     if isinstance(error, DitToolkitError):
         return error.exit_code, str(error).splitlines() or [type(error).__name__], []
+    if out_of_memory(error):
+        advice = "a smaller batch needs less: train.micro_batch_size, sample.batch_size or --batch-size"
+        return OutOfMemory.exit_code, [f"out of memory: {(str(error).splitlines() or [''])[0]}"], [f"  {advice}"]
     if isinstance(error, OSError) and error.errno in _STORAGE:
         return StorageError.exit_code, [f"{error.filename or 'the disk'}: {error.strerror}"], []
     first = (str(error).splitlines() or ["no message"])[0]

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from dit_toolkit import distributed
-from dit_toolkit.errors import DitToolkitError
+from dit_toolkit.errors import DitToolkitError, OutOfMemory, out_of_memory
 from dit_toolkit.flops import costs_of, memory, state_options
 from dit_toolkit.progress import log, warn
 from dit_toolkit.recipe.autoencoder import AnyRecipe
+from dit_toolkit.recipe.sizes import split_batch
 
 RESERVE = 0.85
 """Share of the memory that is free which may be used."""
@@ -39,3 +43,49 @@ def micro_batch_size(recipe: AnyRecipe, share: int) -> int:
     if not fitting:
         warn(f"{free / 2**30:.1f} GiB of memory are free, which may be too little")
     return micro
+
+
+@contextmanager
+def explaining(recipe: AnyRecipe) -> Iterator[None]:
+    """Make of running out of memory in a `with` block an error that says what to change, with the estimate.
+
+    Raises:
+        OutOfMemory: in place of what torch raises.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not out_of_memory(error):
+            raise
+        raise OutOfMemory(*advice(recipe)) from error
+
+
+def advice(recipe: AnyRecipe) -> list[str]:
+    """What a step needs by the estimate, and the options that need less, a line each."""
+    settings, world, costs = recipe.train, distributed.size(), costs_of(recipe)
+    stage = getattr(settings.backend, "zero_stage", 0)
+    found = memory(costs.trainable, world=world, **state_options(recipe, costs))
+    states = {number: state.device for number, state in found.items()}
+    share, micro = split_batch(settings, world)
+    images = ""
+    if not isinstance(costs.activations, DitToolkitError):
+        images = f"{micro * BACKWARD * costs.activations / 2**30:.1f} GiB for {micro} images at a time and "
+    all_memory = distributed.all_memory(distributed.device())
+    lines = [
+        f"out of memory. The estimate: {images}{states[stage] / 2**30:.1f} GiB of model state on each of {world} "
+        f"process(es), of {all_memory / 2**30:.1f} GiB. What needs less:"
+    ]
+    if micro > 1:
+        fewer = max(n for n in range(1, micro) if share % n == 0)
+        lines.append(f"  train.micro_batch_size = {fewer}: the same steps from smaller parts")
+    if settings.precision == "fp32":
+        lines.append('  train.precision = "bf16": half the activations')
+    if not settings.activation_checkpointing:
+        lines.append("  train.activation_checkpointing = 1: little but the inputs of blocks, a third more time")
+    for better in [number for number in states if number > stage] if world > 1 else ():
+        lines.append(f"  train.backend.zero_stage = {better}: {states[better] / 2**30:.1f} GiB of model state on each")
+    if getattr(settings.backend, "offload", None) == "none" and distributed.device() != "cpu":
+        lines.append('  train.backend.offload = "optimizer": its state waits in the memory of the CPU')
+    if world == 1 or not lines[1:]:
+        lines.append("  more processes (GPUs), over which train.backend.zero_stage = 1, 2 or 3 spreads the model state")
+    return lines

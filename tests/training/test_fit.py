@@ -2,8 +2,10 @@
 
 import attrs
 import pytest
+import torch
 
 from dit_toolkit import distributed, load_recipe
+from dit_toolkit.errors import OutOfMemory, out_of_memory
 from dit_toolkit.flops import activations, costs_of, memory, state_options
 from dit_toolkit.training import fit
 from tests.conftest import ROOT, SMALL
@@ -67,3 +69,51 @@ def test_a_network_that_cannot_be_counted_takes_the_whole_share(recipe, monkeypa
 
 def test_this_machine_has_free_memory():
     assert 2**24 < distributed.free_memory("cpu") < 2**50
+
+
+class OutOfMemoryError(RuntimeError):
+    """As torch names it."""
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:118] err == 0. DefaultCPUAllocator: can't allocate memory: you"),
+        MemoryError(),
+    ],
+    ids=["gpu", "cpu", "python"],
+)
+def test_running_out_of_memory_says_what_to_change(recipe, error):
+    with pytest.raises(OutOfMemory) as caught, fit.explaining(recipe):
+        raise error
+    first, *rest = caught.value.lines
+    assert "GiB for 24 images at a time and 0.0 GiB of model state on each of 1 process(es)" in first
+    assert "  train.micro_batch_size = 12: the same steps from smaller parts" in rest
+    assert any('train.precision = "bf16"' in line for line in rest)
+    assert any("train.activation_checkpointing = 1" in line for line in rest)
+    assert caught.value.exit_code == 2
+
+
+def test_the_memory_of_the_error_is_that_of_the_estimate(monkeypatch):
+    recipe = load_recipe(ROOT / "recipes/xl2.toml", set=["dataset.kind=synthetic", "model.depth=2"])
+    monkeypatch.setattr("dit_toolkit.distributed.size", lambda: 8)
+    parameters, lines = costs_of(recipe).trainable, fit.advice(recipe)
+    for stage in (2, 3):
+        size = memory(parameters, world=8, precision=recipe.train.precision)[stage].device / 2**30
+        assert f"  train.backend.zero_stage = {stage}: {size:.1f} GiB of model state on each" in lines
+    assert not any("zero_stage = 1" in line for line in lines), "the recipe has that"
+
+
+def test_torch_runs_out_of_memory_in_these_words():
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**58)
+    assert out_of_memory(caught.value)
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("shapes do not match"), ValueError("CUDA out of memory"), OSError(28, "x")]
+)
+def test_other_errors_pass(recipe, error):
+    with pytest.raises(type(error)), fit.explaining(recipe):
+        raise error
