@@ -17,6 +17,7 @@ import torch
 
 from dit_toolkit import checkpoint, distributed, flops, stop, validation
 from dit_toolkit.build import build_model
+from dit_toolkit.doctor.room import preflight
 from dit_toolkit.errors import CheckpointError, DataError, Interrupted, RecipeError
 from dit_toolkit.evaluation import evaluate, table
 from dit_toolkit.images import grid, read_npz
@@ -91,6 +92,8 @@ def run(
         stop.watch(folder, clear=distributed.rank() == 0)
         distributed.barrier()
         if "train" in stages:
+            parameters = _parameters(recipe)
+            distributed.main_alone(lambda: preflight(recipe, folder, parameters))
             newest = distributed.main_alone(lambda: checkpoint.newest(folder / "checkpoints"))
             done = checkpoint.read_manifest(newest)["step"] if newest else 0
             if done >= recipe.train.max_steps:
@@ -245,15 +248,13 @@ def _report(recipe: AnyRecipe, folder: Path, files: dict[str, str]) -> None:
     place = places[-1] if places else folder / AUTOENCODER
     evaluation, picture = place / "evaluation.json", place / ("grid.png" if places else PICTURE)
     steps = [int(p.name.removeprefix("step-")) for p in checkpoint.checkpoints(folder / "checkpoints")] or [0]
-    with torch.device("meta"):
-        parameters = count_parameters(build_model(recipe))
     macs = sum(flops.macs(recipe).values())
     write_report(
         folder / "report.html",
         name=folder.name,
         recipe_toml=files["recipe.toml"],
         summary={
-            "parameters": f"{parameters:,}",
+            "parameters": f"{_parameters(recipe):,}",
             "forward pass of one image": f"{macs / 1e9:.3g} GMACs ({2 * macs / 1e9:.3g} GFLOPs)",
             **_facts(recipe, folder),
             "steps": f"{steps[-1]:,} of {recipe.train.max_steps:,}",
@@ -275,6 +276,12 @@ def _facts(recipe: AnyRecipe, folder: Path) -> dict[str, str]:
     latent = " x ".join(map(str, autoencoder_sizes(recipe).latent))
     measured = read_measured(folder)
     return {"latent": latent, **({"PSNR of held-out images": f"{measured['psnr']:.2f} dB"} if measured else {})}
+
+
+def _parameters(recipe: AnyRecipe) -> int:
+    """Parameters of the model."""
+    with torch.device("meta"):
+        return count_parameters(build_model(recipe))
 
 
 def _print(renderable: Any) -> None:

@@ -10,6 +10,7 @@ import click
 from dit_toolkit import __version__, launch
 from dit_toolkit.cli.compare import compare
 from dit_toolkit.cli.data import encode, inspect, prepare, verify
+from dit_toolkit.cli.doctor import doctor
 from dit_toolkit.cli.exchange import export, import_
 from dit_toolkit.cli.flops import flops
 from dit_toolkit.cli.plugins import plugins
@@ -37,6 +38,6 @@ for command in (
     *(run, check, flops, show),
     *(prepare, encode, verify, inspect),
     *(sample, evaluate, compare, grid, import_, export),
-    *(plugins, schema),
+    *(plugins, schema, doctor),
 ):
     cli.add_command(command)

@@ -79,3 +79,8 @@ def memory(
     if offload == "all":
         return {3: State(0, away + shard)}
     return {1: State(2 * whole, away), 2: State(whole, away), 3: State(shard, away)}
+
+
+def checkpoint_size(parameters: int, *, averages: int = 1) -> int:
+    """Bytes of a checkpoint, in float32 whatever the precision: weights, moving averages and Adam's two moments."""
+    return 4 * parameters * (1 + averages + 2)
