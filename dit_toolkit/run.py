@@ -36,6 +36,7 @@ from dit_toolkit.sampling import Trained, describe, load, sample_to_file
 from dit_toolkit.training.fit import explaining
 from dit_toolkit.training.loop import train as train_steps
 from dit_toolkit.training.pictures import FOLDER
+from dit_toolkit.weights import refuse_other_shapes
 
 T = TypeVar("T")
 STAGES = ("train", "sample", "evaluate")
@@ -164,8 +165,10 @@ def _claim(folder: Path, recipe: AnyRecipe, files: dict[str, str], accept_change
                 "to go on all the same. What differs:",
                 *changes,
             )
+        if changes and (saved := checkpoint.newest(folder / "checkpoints")):
+            refuse_other_shapes(saved, recipe)
         for line in changes:
-            warn(f"changed within the run:{line}")
+            warn(f"the recipe has changed: {line.strip()}")
         kept = 1
         while (folder / f"recipe-{kept}.toml").exists():
             kept += 1

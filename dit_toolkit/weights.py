@@ -184,3 +184,17 @@ def _read_file(path: Path, recipe: Recipe | None, kind: str | None, plugins: Seq
         name=path.name,
         digest=checkpoint.sha256(path),
     )
+
+
+def refuse_other_shapes(path: Path, recipe: Recipe) -> None:
+    """Raise CheckpointError where the weights of a checkpoint do not fit a recipe's model, naming one of them."""
+    with torch.device("meta"):
+        here = {name: tuple(parameter.shape) for name, parameter in build_model(recipe).named_parameters()}
+    with safe_open(path / "raw.safetensors", "pt") as file:
+        there = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 - no mapping
+    for name in [*here, *there]:
+        if here.get(name) != there.get(name):
+            raise CheckpointError(
+                f"{path}: holds another model: {name} is {there.get(name, 'missing')} there and "
+                f"{here.get(name, 'missing')} in that of the recipe; use --fresh"
+            )

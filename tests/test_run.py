@@ -4,9 +4,11 @@ import pytest
 from click.testing import CliRunner
 
 from dit_toolkit import load_recipe
+from dit_toolkit.checkpoint import newest, read_manifest
 from dit_toolkit.cli import cli
-from dit_toolkit.errors import DataError, MissingDataError
+from dit_toolkit.errors import CheckpointError, DataError, MissingDataError
 from dit_toolkit.run import run
+from dit_toolkit.training.data import open_data
 from tests.conftest import ROOT
 
 TINY = [
@@ -74,3 +76,43 @@ def test_samples_that_were_asked_for_need_the_autoencoder(tmp_path):
     recipe = load_recipe(ROOT / "recipes/xl2.toml", set=[*TINY, "autoencoder.path=./nowhere"])
     with pytest.raises(DataError, match=r"autoencoder\.path: \./nowhere is not there"):
         run(recipe, name="x", out=tmp_path / "run", stages=["train", "sample"])
+
+
+def test_changed_options_are_refused_one_by_one_and_accepted_on_demand(tmp_path, capsys):
+    recipe = load_recipe(ROOT / "recipes/b2.toml", set=TINY)
+    folder = run(recipe, name="x", out=tmp_path / "run", stages=["train"])
+    other = load_recipe(
+        ROOT / "recipes/b2.toml", set=[*TINY, "train.max_steps=3", "train.lr=0.5", "train.ema_decay=0.9", "seed=7"]
+    )
+    with pytest.raises(CheckpointError) as caught:
+        run(other, name="x", out=folder, stages=["train"])
+    changes = [
+        "seed: 0 there, 7 here",
+        "train.ema_decay: 0.9999 there, 0.9 here",
+        "train.lr: 0.0001 there, 0.5 here",
+    ]
+    assert [line.strip() for line in caught.value.lines[1:]] == changes
+    assert "--accept-changes" in caught.value.lines[0]
+    capsys.readouterr()
+    run(other, name="x", out=folder, stages=["train"], accept_changes=True)
+    told = capsys.readouterr().err
+    for change in changes:
+        assert f"warning: the recipe has changed: {change}" in told
+    assert read_manifest(newest(folder / "checkpoints"))["step"] == 3
+
+
+def test_another_model_does_not_fit_whatever_is_accepted(tmp_path):
+    recipe = load_recipe(ROOT / "recipes/b2.toml", set=TINY)
+    folder = run(recipe, name="x", out=tmp_path / "run", stages=["train"])
+    wider = load_recipe(ROOT / "recipes/b2.toml", set=[*TINY, "model.hidden_size=32", "train.max_steps=3"])
+    before = (folder / "recipe.toml").read_text()
+    with pytest.raises(CheckpointError, match=r"holds another model: \S+ is \(16,.*\) there and \(32,.*\) in that of"):
+        run(wider, name="x", out=folder, stages=["train"], accept_changes=True)
+    assert (folder / "recipe.toml").read_text() == before
+
+
+def test_more_processes_than_images(monkeypatch):
+    recipe = load_recipe(ROOT / "recipes/b2.toml", set=[*TINY, "dataset.num_images=3"])
+    monkeypatch.setattr("dit_toolkit.distributed.size", lambda: 4)
+    with pytest.raises(DataError, match=r"dataset: 3 image\(s\) of train cannot be shared by 4 processes"):
+        open_data(recipe, "train", "cpu")

@@ -20,7 +20,7 @@ def examine(hosts: Path | None = None) -> Iterator[Finding]:
     yield from compilers()
     yield from locks()
     yield port()
-    yield host_name()
+    yield host_name(several=hosts is not None)
     yield shared_memory()
     yield open_files()
     yield clock()

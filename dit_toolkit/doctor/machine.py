@@ -64,14 +64,17 @@ def port() -> Finding:
     return Finding("ok", "port", f"{text} is free")
 
 
-def host_name() -> Finding:
-    """Whether the machine's own name has an address: processes look it up to find each other."""
+def host_name(*, several: bool) -> Finding:
+    """Whether the machine's own name has an address, which its processes tell those on other hosts."""
     name = socket.gethostname()
+    advice = "add it to /etc/hosts, or set GLOO_SOCKET_IFNAME and NCCL_SOCKET_IFNAME to the network's device"
     try:
-        return Finding("ok", "host name", f"{name} is {socket.gethostbyname(name)}")
+        address = socket.gethostbyname(name)
     except OSError:
-        advice = "add it to /etc/hosts, or set GLOO_SOCKET_IFNAME and NCCL_SOCKET_IFNAME"
         return Finding("warn", "host name", f"{name} has no address", advice)
+    if several and address.startswith("127.") and "GLOO_SOCKET_IFNAME" not in os.environ:
+        return Finding("warn", "host name", f"{name} is {address}, where other hosts do not find it", advice)
+    return Finding("ok", "host name", f"{name} is {address}")
 
 
 def shared_memory() -> Finding:

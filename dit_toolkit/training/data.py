@@ -7,6 +7,7 @@ from typing import Literal
 
 from torch import Tensor
 
+from dit_toolkit import distributed
 from dit_toolkit.components import PosteriorCodec, Split
 from dit_toolkit.errors import DataError
 from dit_toolkit.latents.drawn import DrawnLatents
@@ -26,17 +27,20 @@ def open_data(recipe: AnyRecipe, split: Literal["train", "val"], device: str) ->
     Items that are latents already, and images that an autoencoder is to learn from, stay as they are.
 
     Raises:
-        DataError: data or autoencoder are not there, or are others than the recipe says.
+        DataError: data or autoencoder are not there, or are others than the recipe says, or fewer than processes.
     """
     if isinstance(recipe, AutoencoderRecipe):
         return recipe.dataset.open(split), lambda x, _: x
     if recipe.dataset.latents:
         _refuse_other_autoencoder(recipe)
-        latents = recipe.dataset.open_latents(split, sizes(recipe).latent)
+        found = recipe.dataset.open_latents(split, sizes(recipe).latent)
         if recipe.dataset.encoded_by is None:
-            _refuse_other_scaling(recipe, latents)
-        return latents, lambda x, _: x
-    return recipe.dataset.open(split), recipe.autoencoder.load(device).encode
+            _refuse_other_scaling(recipe, found)
+    else:
+        found = recipe.dataset.open(split)
+    if len(found) < distributed.size():
+        raise DataError(f"dataset: {len(found)} image(s) of {split} cannot be shared by {distributed.size()} processes")
+    return found, (lambda x, _: x) if recipe.dataset.latents else recipe.autoencoder.load(device).encode
 
 
 def _refuse_other_autoencoder(recipe: Recipe) -> None:

@@ -72,7 +72,19 @@ def test_a_machine_without_a_name(monkeypatch):
         raise socket.gaierror(-2, "Name or service not known")
 
     monkeypatch.setattr(socket, "gethostbyname", fail)
-    assert machine.host_name().state == "warn"
+    assert machine.host_name(several=False).state == "warn"
+
+
+@pytest.mark.parametrize(
+    ("several", "device", "state"), [(False, None, "ok"), (True, None, "warn"), (True, "e0", "ok")]
+)
+def test_a_name_that_other_hosts_do_not_find(monkeypatch, several, device, state):
+    """Debian gives a machine's own name the address 127.0.1.1; gloo then tells other hosts to connect there."""
+    monkeypatch.setattr(socket, "gethostbyname", lambda name: "127.0.1.1")
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", device or "")
+    if device is None:
+        monkeypatch.delenv("GLOO_SOCKET_IFNAME")
+    assert machine.host_name(several=several).state == state
 
 
 def test_little_shared_memory(monkeypatch):
