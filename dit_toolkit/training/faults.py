@@ -89,12 +89,14 @@ class Faults:
         self._report(entry, seen)
         what = f"step {step}: {fault}; loss {loss:g}, gradient norm {update.grad_norm:g}"
         if action == "stop":
-            raise NonFiniteError(
+            error = NonFiniteError(
                 f"training is no longer sound at {what}",
                 f"{self.path} says which images; nothing of it was saved",
                 "a lower train.lr, train.gradient_clipping or precision 'fp32' may help; train.non_finite = 'skip' or "
                 "'rollback' goes on",
             )
+            error.told = distributed.rank() > 0
+            raise error
         goal = f"going back to {self.goal.name}" if self.goal else "skipped"
         warn(f"{what}; {goal} ({self.in_a_row} in a row). {self.path} says which images")
         return action
