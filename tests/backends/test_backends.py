@@ -1,10 +1,15 @@
+import math
+import warnings
+
 import pytest
 import torch
 
+from dit_toolkit import distributed
 from dit_toolkit.backends.deepspeed import OWNED, DeepSpeed
 from dit_toolkit.backends.single import Single
 from dit_toolkit.errors import RecipeError
 from dit_toolkit.recipe.schema import Train
+from dit_toolkit.testing.inputs import seeded
 from dit_toolkit.training.ema import EMA, averages
 
 
@@ -90,6 +95,50 @@ def test_bf16_keeps_what_it_cannot_show():
     assert float(engine.master()[0]) == pytest.approx(0.997)
     assert engine.model.w.dtype == torch.bfloat16
     assert engine.state()["w"].dtype == torch.float32
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("backend", [Single(), *(DeepSpeed(zero_stage=stage) for stage in range(4))], ids=repr)
+def test_a_bad_gradient_reaches_no_weight_and_no_moment(backend, precision, monkeypatch):
+    """Not finite, or larger than allowed, the first step among them: afterwards all is as if it had not been."""
+    for name, value in {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"}.items():
+        monkeypatch.setenv(name, value)
+    distributed.initialise()
+    warnings.simplefilter("ignore")  # Of DeepSpeed's own; pytest sets the filters back.
+    inputs = [(torch.full((1, 4), float(x)), largest) for x, largest in ((1, math.inf), (2, math.inf))]
+    bad = [(torch.full((1, 4), math.nan), math.inf), (torch.full((1, 4), math.inf), math.inf), (torch.ones(1, 4), 1e-9)]
+    ends = []
+    for batches in (inputs, [*bad, inputs[0], *bad, inputs[1]]):
+        with seeded():
+            model = torch.nn.Linear(4, 3)
+            engine = backend.start(
+                Taking(model),
+                torch.optim.AdamW(model.parameters(), lr=0.1),
+                precision=precision,
+                gradient_clipping=0.5,
+                micro_batch_size=1,
+                accumulation=1,
+                device="cpu",
+            )
+        for x, largest in batches:
+            engine.backward(engine(x, None, None).float().square().mean())
+            update = engine.step(0.1, largest)
+            assert update.applied == (largest == math.inf and bool(x.isfinite().all()))
+            assert math.isfinite(update.grad_norm) == bool(x.isfinite().all())
+        ends.append(engine.state())
+    for name, value in ends[0].items():
+        assert torch.equal(value, ends[1][name]), name
+
+
+class Taking(torch.nn.Module):
+    """A layer that takes x in its own type."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x, t, y):
+        return self.layer(x.to(self.layer.weight.dtype))
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
