@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import multiprocessing
 import os
 import sys
 from collections.abc import Callable, Iterable
@@ -72,18 +74,27 @@ def initialise() -> None:
 
 
 def finish() -> None:
-    """Leave the process group. One of several processes ends here, with exit code 0, when all have come so far.
-
-    Threads that the libraries leave behind have now and then aborted a process that had done its work and was taking
-    itself apart. Nothing is lost: every file was closed before, and only the streams are left to flush.
-    """
+    """Wait until all processes have come so far, or leave the process group of one."""
     if size() > 1:
         wait()
+    elif dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def leave(code: int) -> None:
+    """End this process, if it is one of several, with whatever code; one alone goes on.
+
+    At once, since threads that the libraries leave behind have now and then aborted a process that had done its work
+    and was taking itself apart, and the launcher took that for a failure. Nothing is lost: files were closed before,
+    the streams are flushed here, and worker processes are ended as Python would.
+    """
+    if size() > 1:
+        for child in multiprocessing.active_children():
+            child.terminate()
+        logging.shutdown()
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(0)
-    if dist.is_initialized():
-        dist.destroy_process_group()
+        os._exit(code)
 
 
 def wait() -> None:

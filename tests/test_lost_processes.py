@@ -8,7 +8,7 @@ import pytest
 from dit_toolkit import launch
 
 SCRIPT = """
-import os, signal, sys, time
+import atexit, os, signal, sys, time
 from dit_toolkit import distributed, stop, watchdog
 from dit_toolkit.cli.shell import report
 from dit_toolkit.progress import progress
@@ -27,17 +27,19 @@ def main():
                 bar.advance()
         distributed.finish()
 
+code = 0
 try:
     main()
 except Exception as error:
-    sys.exit(report(error))
+    code = report(error)
+distributed.leave(code)
 """
 FAULTS = {
     "killed": "os.kill(os.getpid(), signal.SIGKILL)",
     "halted": "os.kill(os.getpid(), signal.SIGSTOP)",
     "hanging": "time.sleep(60)",
     "raising": "raise ZeroDivisionError('one over none')",
-    "nothing": "pass",
+    "nothing": "print('not yet flushed', end=''); atexit.register(print, 'too late')",
 }
 
 
@@ -75,6 +77,8 @@ def test_the_others_end_and_it_is_said_where(monkeypatch, capfd, fault, code, to
         assert "error: another process has ended or does not answer" in err
 
 
-def test_sound_processes_are_left_alone(monkeypatch, capfd):
+def test_sound_processes_are_left_alone_and_leave_at_once(monkeypatch, capfd):
+    """What they printed is there; what would run while Python takes itself apart does not."""
     code, _ = run(monkeypatch, "nothing", 3)
-    assert (code, capfd.readouterr().err.count("error")) == (0, 0)
+    out, err = capfd.readouterr()
+    assert (code, out, err.count("error")) == (0, "not yet flushed", 0)

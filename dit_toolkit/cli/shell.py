@@ -56,7 +56,10 @@ class Shell(click.Group):
             if asked or (_several() and _unexpected(error)):  # Of many processes, for weeks: it may not come again.
                 traceback.print_exc()
             code = report(error)
-        sys.exit(code if isinstance(code, int) else 0)
+        code = code if isinstance(code, int) else 0
+        if distributed := sys.modules.get("dit_toolkit.distributed"):  # Only where torch was needed.
+            distributed.leave(code)
+        sys.exit(code)
 
 
 def _traceback_option() -> click.Option:
