@@ -6,7 +6,7 @@ import json
 import math
 import statistics
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Literal
@@ -16,12 +16,10 @@ import torch
 from torch import Tensor
 
 from dit_toolkit import checkpoint, distributed
-from dit_toolkit.engine import Engine, Step
+from dit_toolkit.engine import Step
 from dit_toolkit.errors import NonFiniteError
 from dit_toolkit.progress import warn
-from dit_toolkit.recipe.schema import Recipe, Train
-from dit_toolkit.training.ema import EMA
-from dit_toolkit.training.state import load_state
+from dit_toolkit.recipe.schema import Train
 
 WINDOW = 100
 """Last losses whose median says what a loss usually is."""
@@ -40,8 +38,16 @@ class Faults:
     positions of the data were passed over by going back, the faults in a row, and the last losses.
     """
 
-    def __init__(self, settings: Train, folder: Path, state: dict[str, Any] | None = None) -> None:
-        self.settings, self.path = settings, folder / "faults.jsonl"
+    def __init__(
+        self,
+        settings: Train,
+        folder: Path,
+        state: dict[str, Any] | None = None,
+        *,
+        settle: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Begin with the state that a checkpoint holds; `settle` waits until the last checkpoint is written."""
+        self.settings, self.path, self.settle = settings, folder / "faults.jsonl", settle
         self.goal: Path | None = None
         self.restore(state or {})
 
@@ -107,6 +113,7 @@ class Faults:
         if self.settings.non_finite == "stop" or self.in_a_row > self.settings.non_finite_limit:
             return "stop"
         if self.settings.non_finite == "rollback":
+            self.settle()
             self.goal = distributed.broadcast(self._last_checkpoint() if distributed.rank() == 0 else None)
         if self.goal:
             return "rollback"
@@ -120,12 +127,12 @@ class Faults:
         regular = [path for path in sound if checkpoint.read_manifest(path)["step"] % every == 0]
         return next(iter([*regular, *sound]), None)
 
-    def roll_back(self, reached: int, engine: Engine, ema: EMA, recipe: Recipe) -> int:
+    def roll_back(self, reached: int, load: Callable[[Path], int]) -> int:
         """Load the checkpoint to go back to, and go on with the data behind the step `reached`; returns its step."""
         if self.goal is None:
             raise RuntimeError("nothing to go back to: roll_back() follows a judge() that says so")
         behind, in_a_row = self.position(reached), self.in_a_row
-        step = load_state(self.goal, engine, ema, recipe)
+        step = load(self.goal)
         self.restore(checkpoint.read_manifest(self.goal).get("faults", {}))
         self.passed_over = behind - step * self.settings.global_batch_size
         self.in_a_row = in_a_row

@@ -96,11 +96,11 @@ def train(recipe: AnyRecipe, folder: Path, *, files: Mapping[str, str], resume: 
             weights = [*engine.master(), *(t for ema in emas.values() for t in ema.shadow)] if saving else None
             action = faults.judge(step, mean, update, weights, seen)
             if action == "rollback":
-                reached, step = step, faults.roll_back(step, engine, emas, recipe)
-                log.forget_after(step)
-                bar.advance(step - reached)
-                rate.start(step)
-                losses = []
+                back = faults.roll_back(step, lambda path: load_state(path, engine, emas, recipe))
+                log.forget_after(back)
+                bar.advance(back - step)
+                rate.start(back)
+                step, losses = back, []
                 continue
             if action == "none":
                 losses.append(mean)
