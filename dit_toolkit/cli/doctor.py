@@ -64,12 +64,14 @@ def _room(
     loaded = load_with_options(recipe, changes, files, blocked)
     count = launch.processes(procs)
 
+    from dit_toolkit import distributed
     from dit_toolkit.doctor.room import room
     from dit_toolkit.flops import costs_of
-    from dit_toolkit.training.fit import free_memory
 
+    device = distributed.device()
+    free = distributed.free_memory(device) // (count if device == "cpu" else 1)
     folder = out or Path("runs") / recipe.stem
-    return list(room(loaded, folder, costs_of(loaded).trainable, count, free_memory() // count))
+    return list(room(loaded, folder, costs_of(loaded).trainable, count, free))
 
 
 def _text(found: Sequence[Finding]) -> str:

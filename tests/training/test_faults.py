@@ -54,40 +54,38 @@ def spoil(monkeypatch):
     """Make a batch go wrong in one way where it holds one item of the data set, while the number of goes lasts."""
 
     def arrange(way, item, goes=10**9):
-        here, left = [], [goes]
+        left = [goes]
         original = FlowMatching.loss
 
         def opened(*arguments):
             split, encode = open_data(*arguments)
             take = split.batch
 
-            class Noting:
-                labels = split.labels
-                __len__ = split.__len__
+            def batch(indices, generator=None):
+                x, y = take(indices, generator)
+                if item in indices and left[0] > 0:
+                    left[0] -= 1
+                    x = torch.where(torch.as_tensor(indices == item)[:, None, None, None], math.nan, x)
+                return x, y
 
-                def batch(self, indices, generator=None):
-                    here[:] = list(indices)
-                    x, y = take(indices, generator)
-                    if way == "data" and item in here and left[0] > 0:
-                        left[0] -= 1
-                        x = torch.where(torch.as_tensor(indices == item)[:, None, None, None], math.nan, x)
-                    return x, y
+            split.batch = batch
+            return split, encode
 
-            noting = Noting()
-            return noting, encode
-
-        def loss(self, *arguments, **named):
-            value = original(self, *arguments, **named)
-            if item not in here or left[0] <= 0 or way == "data":
+        def loss(self, model, x0, y, *, generator):
+            value = original(self, model, x0, y, generator=generator)
+            row = torch.as_tensor(Order(0, 40)[generator.index.numpy()] == item)
+            if not row.any():
                 return value
-            left[0] -= 1
-            row = torch.as_tensor(np.asarray(here) == item)
             if way == "gradient":
                 return torch.where(row, BadGradient.apply(value), value)
             return torch.where(row, value * (math.inf if way == "loss" else 1e3), value)
 
-        monkeypatch.setattr(loop, "open_data", opened)
-        monkeypatch.setattr(FlowMatching, "loss", loss)
+        if way == "data":
+            monkeypatch.setattr(loop, "open_data", opened)
+        elif way != "none":
+            monkeypatch.setattr(FlowMatching, "loss", loss)
+        else:
+            monkeypatch.undo()
 
     return arrange
 
