@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from dit_toolkit.checkpoint import checkpoints
 from dit_toolkit.doctor.finding import Finding, gib
@@ -28,7 +29,8 @@ def room(recipe: Recipe, folder: Path, parameters: int, processes: int, free: in
     yield writable(folder)
     yield disk(recipe, folder, parameters)
     stage = getattr(recipe.train.backend, "zero_stage", 0)
-    train, offload = recipe.train, getattr(recipe.train.backend, "offload", "none")
+    train = recipe.train
+    offload: Any = getattr(train.backend, "offload", "none")
     found = memory(
         parameters, world=processes, precision=train.precision, averages=len(train.averages), offload=offload
     )
