@@ -31,6 +31,16 @@ def register_backends() -> Iterable[type[Backend]]:
                 with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bf16):
                     return self.model(x, t, y)
 
+            def infer(self, x, t, y):
+                self.model.eval()
+                with torch.no_grad():
+                    out = self(x, t, y)
+                self.model.train()
+                return out
+
+            def refresh(self):
+                pass  # The master weights are those of the forward pass.
+
             def backward(self, loss):
                 (loss / self.accumulation).backward()
 
