@@ -64,9 +64,9 @@ def run(
     What is done already is not done again: training goes on from its newest checkpoint, samples with the same settings
     stay. `fresh` starts over in a new folder. Nothing that exists is overwritten. Without `stages` all that are
     possible are done: a model of latents is trained, but not sampled, where its autoencoder is not to be had. An
-    autoencoder is measured and written to the folder `autoencoder` in place of sampling and evaluating. A file `stop` in
-    the folder stops it, and so does the time `deadline` of `time.monotonic()`. `accept_changes` goes on in a folder whose
-    recipe was another one, as long as the weights fit.
+    autoencoder is measured and written to the folder `autoencoder` in place of sampling and evaluating. A file `stop`
+    in the folder stops it, and so does the time `deadline` of `time.monotonic()`. `accept_changes` goes on in a folder
+    whose recipe was another one, as long as the weights fit.
 
     Raises:
         DataError: data, or an autoencoder that is needed, are not there.

@@ -16,6 +16,7 @@ from torch import Tensor
 from dit_toolkit import checkpoint
 from dit_toolkit.build import build_model
 from dit_toolkit.errors import CheckpointError
+from dit_toolkit.recipe.autoencoder import AnyRecipe
 from dit_toolkit.recipe.load import dumps, parse_resolved, read_resolved
 from dit_toolkit.recipe.origins import Origin, parse_origins
 from dit_toolkit.recipe.schema import Recipe
@@ -186,7 +187,7 @@ def _read_file(path: Path, recipe: Recipe | None, kind: str | None, plugins: Seq
     )
 
 
-def refuse_other_shapes(path: Path, recipe: Recipe) -> None:
+def refuse_other_shapes(path: Path, recipe: AnyRecipe) -> None:
     """Raise CheckpointError where the weights of a checkpoint do not fit a recipe's model, naming one of them."""
     with torch.device("meta"):
         here = {name: tuple(parameter.shape) for name, parameter in build_model(recipe).named_parameters()}

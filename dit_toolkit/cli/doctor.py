@@ -12,7 +12,7 @@ from dit_toolkit.cli.options import (
     FILE,
     NEW,
     json_option,
-    load_with_options,
+    load_any_with_options,
     plugin_options,
     procs_option,
     set_option,
@@ -61,7 +61,7 @@ def _room(
     out: Path | None,
     procs: int | None,
 ) -> Sequence[Finding]:
-    loaded = load_with_options(recipe, changes, files, blocked)
+    loaded = load_any_with_options(recipe, changes, files, blocked)
     count = launch.processes(procs)
 
     from dit_toolkit import distributed

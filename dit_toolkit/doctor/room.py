@@ -15,10 +15,10 @@ from dit_toolkit.doctor.machine import locks
 from dit_toolkit.errors import StorageError
 from dit_toolkit.flops.state import checkpoint_size, memory
 from dit_toolkit.progress import warn
-from dit_toolkit.recipe.schema import Recipe
+from dit_toolkit.recipe.autoencoder import AnyRecipe
 
 
-def room(recipe: Recipe, folder: Path, parameters: int, processes: int, free: int) -> Iterator[Finding]:
+def room(recipe: AnyRecipe, folder: Path, parameters: int, processes: int, free: int) -> Iterator[Finding]:
     """Look at disk and memory.
 
     Args:
@@ -44,7 +44,7 @@ def room(recipe: Recipe, folder: Path, parameters: int, processes: int, free: in
         yield Finding("ok", "memory", seen)
 
 
-def disk(recipe: Recipe, folder: Path, parameters: int) -> Finding:
+def disk(recipe: AnyRecipe, folder: Path, parameters: int) -> Finding:
     """Whether the checkpoints that are kept, and the one being written, fit beside what is there."""
     train = recipe.train
     size, keep = checkpoint_size(parameters, averages=len(train.averages)), train.checkpoint_keep
@@ -67,7 +67,7 @@ def writable(folder: Path) -> Finding:
     return Finding("ok", "writing", str(place))
 
 
-def preflight(recipe: Recipe, folder: Path, parameters: int) -> None:
+def preflight(recipe: AnyRecipe, folder: Path, parameters: int) -> None:
     """Look before training at what would stop it later: a warning for each lock, StorageError without room to save."""
     for finding in locks():
         if finding.state != "ok":
