@@ -40,6 +40,7 @@ from dit_toolkit.recipe.load import load_any_recipe, load_recipe
 from dit_toolkit.recipe.schema import Evaluate, Model, Optimizer, Recipe, Sample, Train
 from dit_toolkit.registry import register
 from dit_toolkit.samplers.stepped import Stepped
+from dit_toolkit.shards import Shard, Span, whole_shards
 
 if TYPE_CHECKING:
     from dit_toolkit.build import build_model
@@ -84,6 +85,8 @@ __all__ = [
     "Sample",
     "Sampler",
     "Schedule",
+    "Shard",
+    "Span",
     "Split",
     "Step",
     "Stepped",
@@ -105,6 +108,7 @@ __all__ = [
     "modulate",
     "register",
     "train",
+    "whole_shards",
 ]
 
 _LAZY = {

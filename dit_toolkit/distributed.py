@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable
 from datetime import timedelta
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import torch
@@ -171,14 +172,20 @@ def highest(value: int) -> int:
     return int(found)
 
 
-def gather(value: Any) -> list[Any]:
+def gather(value: Any, group: Any = None) -> list[Any]:
     """Every process's value, in the order of the ranks, on all of them."""
     watchdog.beat()
     values: list[Any] = [None] * size()
     if size() == 1:
         return [value]
-    dist.all_gather_object(values, value)
+    dist.all_gather_object(values, value, group)
     return values
+
+
+@lru_cache
+def cpu_group(thread: str) -> Any:  # noqa: ARG001 - one group each
+    """The group of all processes in which a thread exchanges tensors on the CPU; a collective when first called."""
+    return dist.new_group(backend="gloo") if size() > 1 else None
 
 
 def broadcast(value: Any) -> Any:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
+
+from dit_toolkit.shards import Shard, pieces
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -49,24 +51,32 @@ class Engine(ABC):
         """
 
     @abstractmethod
-    def master(self) -> list[Tensor]:
-        """The float32 master weights that this rank owns (whole, or its ZeRO shard), as tensors open to writing."""
+    def shards(self) -> Sequence[Shard]:
+        """The float32 master weights that this rank owns, always in the same order, each with its optimizer state.
+
+        All ranks together have every element of every parameter, and may have the same ones.
+        """
 
     @abstractmethod
     def refresh(self) -> None:
         """Let the forward pass use what stands in the master weights now, as after an optimizer step."""
 
-    @abstractmethod
+    def master(self) -> list[Tensor]:
+        """The float32 master weights that this rank owns, as tensors open to writing."""
+        return [shard.master for shard in self.shards()]
+
     def state(self) -> dict[str, Tensor]:
         """Gather the whole float32 weights by name, from the master weights, on rank 0 (empty on the others)."""
+        from dit_toolkit.consolidated import gather
 
-    @abstractmethod
-    def save(self, folder: Path) -> None:
-        """Write weights and optimizer state of every rank into an existing folder."""
+        return gather(list(pieces(self.shards(), self.master())))
 
-    @abstractmethod
-    def load(self, folder: Path) -> None:
-        """Read what `save` wrote, with the same world size; CheckpointError where it does not fit."""
+    def counters(self) -> dict[str, float]:
+        """Numbers that a resumed run needs beside weights and optimizer, such as a loss scale."""
+        return {}
+
+    def set_counters(self, counters: Mapping[str, float]) -> None:  # noqa: B027 - most have none
+        """Go on from the numbers of another engine; those that mean nothing here are passed over."""
 
 
 def infer(model: nn.Module, x: Tensor, t: Tensor, y: Tensor) -> Tensor:

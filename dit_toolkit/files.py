@@ -8,6 +8,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 
+def changed(operation: str, path: Path, new: Path | None = None) -> None:
+    """Called after each change that the functions below make to the disk; a test of crashes puts its own here."""
+
+
 def write_atomically(path: Path, data: bytes | str) -> None:
     """Write a file aside, flush it to the disk and give it its name; readers see the old file or the whole new one."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -22,6 +26,19 @@ def write_atomically(path: Path, data: bytes | str) -> None:
     fsync(path.parent)
 
 
+def write(path: Path, parts: Iterable[bytes | memoryview]) -> tuple[int, str]:
+    """Write a new file, flush it to the disk, and return its size and SHA-256."""
+    digest, size = hashlib.sha256(), 0
+    with path.open("xb", buffering=2**20) as file:
+        for part in parts:
+            file.write(part)
+            digest.update(part)
+            size += len(part)
+            changed("write", path)
+    fsync(path)
+    return size, digest.hexdigest()
+
+
 def fsync(path: Path) -> None:
     """Flush a file or folder to the disk."""
     handle = os.open(path, os.O_RDONLY)
@@ -29,6 +46,25 @@ def fsync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+    changed("fsync", path)
+
+
+def rename(path: Path, new: Path) -> None:
+    """Give a file or folder another name in the same folder."""
+    path.rename(new)
+    changed("rename", path, new)
+
+
+def remove(folder: Path) -> None:
+    """Remove a folder and all that is in it."""
+    for path in sorted(folder.iterdir()):
+        if path.is_dir() and not path.is_symlink():
+            remove(path)
+        else:
+            path.unlink()
+            changed("unlink", path)
+    folder.rmdir()
+    changed("rmdir", folder)
 
 
 def some(names: Iterable[str], count: int = 3) -> str:

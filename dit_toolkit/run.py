@@ -42,7 +42,8 @@ T = TypeVar("T")
 STAGES = ("train", "sample", "evaluate")
 """What is done where nothing is said; "validate" is done where it is asked for."""
 FREE = {
-    *("max_steps", "log_every", "checkpoint_every", "checkpoint_keep", "trackers"),
+    *("max_steps", "log_every", "trackers", "backend", "micro_batch_size"),
+    *("checkpoint_every", "checkpoint_keep", "checkpoint_keep_every", "checkpoint_async"),
     *("validate_every", "validate_images", "sample_every"),
     *("non_finite", "non_finite_limit", "spike_factor"),
 }

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from attrs import field, frozen
 
+from dit_toolkit.backends import zero
 from dit_toolkit.components import Backend
 from dit_toolkit.engine import Engine, Step, infer, sound
-from dit_toolkit.errors import CheckpointError, NonFiniteError, RecipeError
+from dit_toolkit.errors import NonFiniteError, RecipeError
+from dit_toolkit.shards import Shard
 
 if TYPE_CHECKING:
     from attrs import Attribute
@@ -80,10 +81,12 @@ class DeepSpeed(Backend):
             raise RecipeError("train.precision: DeepSpeed has no 'fp16' on a CPU; use 'bf16' or 'fp32'")
         deepspeed = _import(device)
         config = self._config(precision, gradient_clipping, micro_batch_size, accumulation, device)
+        initial = {} if precision == "fp32" else {name: p.detach().clone() for name, p in model.named_parameters()}
         engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=config)
-        if hasattr(engine.optimizer, "fp32_groups"):
-            _undo_first_step(engine.optimizer)
-        return DeepSpeedEngine(engine, gradient_clipping)
+        started = DeepSpeedEngine(engine, gradient_clipping)
+        if initial:  # DeepSpeed made its masters of the rounded weights, and took an empty step in stage 0.
+            zero.begin(engine.optimizer, started.shards(), initial)
+        return started
 
     def _config(
         self, precision: str, gradient_clipping: float, micro_batch_size: int, accumulation: int, device: str
@@ -140,21 +143,13 @@ def _import(device: str) -> Any:
     return deepspeed
 
 
-def _undo_first_step(optimizer: Any) -> None:
-    """Take back the step on zero gradients with which stage 0 in 16 bits makes the optimizer's state: it decays the
-    masters, and Adam would count one step too many."""
-    optimizer.optimizer.state.clear()
-    for low, high in zip(optimizer.fp16_groups, optimizer.fp32_groups, strict=True):
-        for param, master in zip(low, high, strict=True):
-            master.data.copy_(param.data)
-
-
 class DeepSpeedEngine(Engine):
     """The engine behind the toolkit's interface; learning rate and micro-batches are the loop's business."""
 
     def __init__(self, engine: Any, gradient_clipping: float) -> None:
         self.engine, self.clipping = engine, gradient_clipping
         self._micro = 0
+        self._shards = zero.shards(engine)
         self._largest_norm = math.inf
         self._refused = False
         # Each wrapper of DeepSpeed knows the norm when it calls the optimizer within, once for each of its shards.
@@ -212,59 +207,18 @@ class DeepSpeedEngine(Engine):
         grads = [p.grad for p in self.engine.module.parameters() if p.grad is not None]
         return float(torch.nn.utils.get_total_norm(grads))
 
-    def master(self) -> list[Tensor]:
-        """The flat float32 shards of the optimizer, or the weights themselves in stage 0."""
-        optimizer = self.engine.optimizer
-        for name in ("fp32_partitioned_groups_flat", "single_partition_of_fp32_groups", "fp32_groups_flat"):
-            if hasattr(optimizer, name):
-                return [t.data for t in getattr(optimizer, name)]
-        if hasattr(optimizer, "fp32_groups"):
-            return [t.data for group in optimizer.fp32_groups for t in group]
-        return [p.data for p in self.engine.module.parameters()]
+    def shards(self) -> Sequence[Shard]:
+        """The partitions of DeepSpeed's optimizer, or in stage 0 every parameter whole."""
+        return self._shards
 
     def refresh(self) -> None:
         """Copy the masters of this rank to the weights and gather those of the others, as DeepSpeed's own step does."""
-        optimizer = self.engine.optimizer
-        if hasattr(optimizer, "update_lp_params"):  # Stages 1 and 2.
-            optimizer.update_lp_params()
-        elif hasattr(optimizer, "fp32_partitioned_groups_flat"):  # Stage 3.
-            optimizer._partition_all_parameters()  # Weights that a forward pass left whole would stay as they are.
-            for group in range(len(optimizer.fp32_partitioned_groups_flat)):
-                optimizer._reassign_or_swap_out_partitioned_parameters(group)
-            if optimizer.persistent_parameters:
-                optimizer.persistent_parameters[0].all_gather(optimizer.persistent_parameters)
-        elif hasattr(optimizer, "fp32_groups_flat"):
-            for low, high in zip(optimizer.fp16_groups_flat, optimizer.fp32_groups_flat, strict=True):
-                low.data.copy_(high.data)
-        elif hasattr(optimizer, "fp32_groups"):
-            for lows, highs in zip(optimizer.fp16_groups, optimizer.fp32_groups, strict=True):
-                for low, high in zip(lows, highs, strict=True):
-                    low.data.copy_(high.data)
+        zero.refresh(self.engine.optimizer)
 
-    def state(self) -> dict[str, Tensor]:
-        """Gather each weight in turn."""
-        from deepspeed.utils import safe_get_full_fp32_param
+    def counters(self) -> dict[str, float]:
+        """The dynamic loss scale, in fp16."""
+        return zero.counters(self.engine.optimizer)
 
-        unfused = {}
-        if hasattr(self.engine.optimizer, "fp32_groups"):
-            low, high = self.engine.optimizer.fp16_groups, self.engine.optimizer.fp32_groups
-            unfused = {id(p): m for ps, ms in zip(low, high, strict=True) for p, m in zip(ps, ms, strict=True)}
-        state = {}
-        for name, param in self.engine.module.named_parameters():
-            full = unfused[id(param)] if unfused else safe_get_full_fp32_param(param)
-            if self.engine.global_rank == 0:
-                state[name] = (param if full is None else full).detach().float().cpu().clone()
-        return state
-
-    def save(self, folder: Path) -> None:
-        """Write the engine's own checkpoint below `folder`."""
-        self.engine.save_checkpoint(str(folder), tag="engine", save_latest=False)
-
-    def load(self, folder: Path) -> None:
-        """Read the engine's own checkpoint; another world size is refused by DeepSpeed."""
-        try:
-            path, _ = self.engine.load_checkpoint(str(folder), tag="engine")
-        except Exception as error:
-            raise CheckpointError(f"{folder}: DeepSpeed cannot load its part of the checkpoint: {error}") from error
-        if path is None:
-            raise CheckpointError(f"{folder}: DeepSpeed's part of the checkpoint is missing")
+    def set_counters(self, counters: Mapping[str, float]) -> None:
+        """Take on the loss scale of another engine."""
+        zero.set_counters(self.engine.optimizer, counters)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 from attrs import frozen
@@ -11,6 +11,7 @@ from attrs import frozen
 from dit_toolkit.components import Backend
 from dit_toolkit.engine import Engine, Step, infer, sound
 from dit_toolkit.errors import RecipeError
+from dit_toolkit.shards import Shard, whole_shards
 
 if TYPE_CHECKING:
     from torch import Tensor, nn, optim
@@ -51,7 +52,7 @@ class SingleEngine(Engine):
     ) -> None:
         self.model, self.optimizer = model.train(), optimizer
         self.clipping, self.accumulation = gradient_clipping, accumulation
-        self.names, self.params = zip(*model.named_parameters(), strict=True)
+        names, self.params = zip(*model.named_parameters(), strict=True)
         self.masters: tuple[Tensor, ...] = self.params
         if bf16:
             self.masters = tuple(p.detach().clone().requires_grad_() for p in self.params)
@@ -59,6 +60,7 @@ class SingleEngine(Engine):
             for group in optimizer.param_groups:
                 group["params"] = [master_of[p] for p in group["params"]]
             model.bfloat16()
+        self._shards = whole_shards(zip(names, self.masters, strict=True), optimizer)
 
     def __call__(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
         """Run the model."""
@@ -95,31 +97,11 @@ class SingleEngine(Engine):
             param.grad = None
         return Step(float(norm), applied)
 
-    def master(self) -> list[Tensor]:
-        """Every parameter in float32."""
-        return [p.data for p in self.masters]
+    def shards(self) -> Sequence[Shard]:
+        """Every parameter, whole."""
+        return self._shards
 
     def refresh(self) -> None:
         """Round the masters to the weights, where these are others."""
         for param, master in zip(self.params, self.masters, strict=True) if self.masters is not self.params else ():
             param.data.copy_(master.data)
-
-    def state(self) -> dict[str, Tensor]:
-        """Copy the float32 weights by name."""
-        return {name: p.detach().cpu().clone() for name, p in zip(self.names, self.masters, strict=True)}
-
-    def save(self, folder: Path) -> None:
-        """Write `engine.pt`: master weights and optimizer state."""
-        import torch
-
-        torch.save({"weights": self.state(), "optimizer": self.optimizer.state_dict()}, folder / "engine.pt")
-
-    def load(self, folder: Path) -> None:
-        """Read `engine.pt`; tensors only, no code."""
-        import torch
-
-        saved = torch.load(folder / "engine.pt", map_location="cpu", weights_only=True)
-        for name, param, master in zip(self.names, self.params, self.masters, strict=True):
-            master.data.copy_(saved["weights"][name])
-            param.data.copy_(master.data)
-        self.optimizer.load_state_dict(saved["optimizer"])

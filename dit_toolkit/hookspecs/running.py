@@ -19,7 +19,7 @@ def register_backends() -> Iterable[type[Backend]]:
         import torch
         from attrs import frozen
 
-        from dit_toolkit import Backend, Engine, RecipeError, Step, hookimpl
+        from dit_toolkit import Backend, Engine, RecipeError, Step, hookimpl, whole_shards
 
 
         class Plain(Engine):
@@ -54,19 +54,11 @@ def register_backends() -> Iterable[type[Backend]]:
                 self.optimizer.zero_grad()
                 return Step(norm, applied)
 
-            def master(self):
-                return [p.data for p in self.model.parameters()]
+            def shards(self):
+                return whole_shards(self.model.named_parameters(), self.optimizer)
 
-            def state(self):
-                return {name: p.detach().float().cpu().clone() for name, p in self.model.named_parameters()}
-
-            def save(self, folder):
-                torch.save([self.model.state_dict(), self.optimizer.state_dict()], folder / "plain.pt")
-
-            def load(self, folder):
-                model, optimizer = torch.load(folder / "plain.pt", weights_only=True)
-                self.model.load_state_dict(model)
-                self.optimizer.load_state_dict(optimizer)
+            def refresh(self):
+                pass  # The weights are the masters.
 
 
         @frozen(kw_only=True)

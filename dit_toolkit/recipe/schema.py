@@ -131,10 +131,19 @@ class Train:
     checkpoint_every: int = field(default=10_000, validator=COUNT)
     checkpoint_keep: int = field(default=2, validator=[ge(2), le(1_000_000)])
     """Newest checkpoints to keep."""
+    checkpoint_keep_every: int | None = field(default=None, validator=optional(COUNT))
+    """Checkpoints of steps that are a multiple of this are kept for ever; none unless given."""
+    checkpoint_async: bool = True
+    """Write checkpoints beside the training, where a copy of the state takes at most half of the free memory."""
     backend: Backend = field(factory=_default("backends", "deepspeed"))
     trackers: list[Tracker] = field(factory=list)
 
     def __attrs_post_init__(self) -> None:
+        if self.checkpoint_keep_every and self.checkpoint_keep_every % self.checkpoint_every:
+            raise ValueError(
+                f"checkpoint_keep_every ({self.checkpoint_keep_every}) is not a multiple of checkpoint_every "
+                f"({self.checkpoint_every}), so that it would keep few or none"
+            )
         if self.lr_schedule == "wsd" and self.lr_decay_steps is None:
             raise ValueError(
                 "lr_decay_steps is missing, which lr_schedule 'wsd' needs: how many of the last steps decay"

@@ -7,10 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
 
+from dit_toolkit.consolidated import fill
 from dit_toolkit.engine import Engine
-from dit_toolkit.errors import CheckpointError
 from dit_toolkit.recipe.schema import Train
 
 PIECE = 2**22
@@ -68,15 +67,7 @@ class EMA:
                 mine.copy_(theirs)
                 theirs.copy_(kept)
 
-    def save(self, path: Path) -> None:
-        """Write this rank's shard."""
-        save_file({str(i): t.contiguous() for i, t in enumerate(self.shadow)}, path, {"updates": str(self.updates)})
-
-    def load(self, path: Path, updates: int) -> None:
-        """Read this rank's shard."""
-        saved = load_file(path)
-        if [saved[str(i)].shape for i in range(len(saved))] != [t.shape for t in self.shadow]:
-            raise CheckpointError(f"{path}: the moving average does not fit this model, backend or number of processes")
-        for i, shadow in enumerate(self.shadow):
-            shadow.copy_(saved[str(i)])
+    def load(self, path: Path, engine: Engine, updates: int) -> None:
+        """Read this rank's part of an average; CheckpointError where it does not fit."""
+        fill(path, engine.shards(), self.shadow)
         self.updates = updates

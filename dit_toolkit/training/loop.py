@@ -25,8 +25,9 @@ from dit_toolkit.training.kernels import compile_blocks, float32_products
 from dit_toolkit.training.loss import loss_of
 from dit_toolkit.training.order import drop_labels
 from dit_toolkit.training.rate import Rate, shown
+from dit_toolkit.training.saving import Saver
 from dit_toolkit.training.schedule import learning_rate
-from dit_toolkit.training.state import Log, load_state, save_state
+from dit_toolkit.training.state import Log, load_state
 from dit_toolkit.training.watch import Watch
 
 
@@ -48,7 +49,7 @@ def train(recipe: AnyRecipe, folder: Path, *, files: Mapping[str, str], resume: 
     share, micro = split_batch(settings, distributed.size())
     if settings.micro_batch_size is None:  # A resumed run keeps its number, with which its sums round the same.
         before = checkpoint.read_manifest(resume).get("micro_batch_size") if resume else None
-        micro = before or micro_batch_size(recipe, share)
+        micro = before if before and share % before == 0 else micro_batch_size(recipe, share)
     batches = Batches(recipe, data, micro, device)
 
     torch.manual_seed(recipe.seed)
@@ -68,17 +69,19 @@ def train(recipe: AnyRecipe, folder: Path, *, files: Mapping[str, str], resume: 
     )
     emas = averages(engine, settings)
     step = load_state(resume, engine, emas, recipe) if resume else 0
-    faults = Faults(settings, folder, checkpoint.read_manifest(resume).get("faults") if resume else None)
+    before = checkpoint.read_manifest(resume).get("faults") if resume else None
 
     watch, rate = Watch(recipe, folder, engine, emas["ema"], device), Rate(recipe, step)
-    saved, norm = step, 0.0
+    norm = 0.0
     losses: list[float] = []
     with (
         float32_products(settings.tf32, device),
         progress("train", settings.max_steps, done=step) as bar,
         Log(folder, settings, recipe, step) as log,
+        Saver(folder / "checkpoints", settings, files) as saver,
         batches,
     ):
+        faults = Faults(settings, folder, before, settle=saver.wait)
         while step < settings.max_steps:
             lr, seen = learning_rate(settings, step), Seen()
             for positions, indices, x, y, generator in batches.of(faults.position(step)):
@@ -88,7 +91,7 @@ def train(recipe: AnyRecipe, folder: Path, *, files: Mapping[str, str], resume: 
                 loss = objective_loss(engine, x0, y, generator=generator)  # (n,)
                 engine.backward(loss.mean())
                 seen.add(indices, loss)
-            mean, stopping = distributed.agree(seen.mean(), stop.requested() is not None)
+            mean, stopping = distributed.agree(seen.mean(), stop.requested() is not None or saver.failed)
             update = engine.step(lr, faults.largest_norm(mean))
             step += 1
 
@@ -129,21 +132,15 @@ def train(recipe: AnyRecipe, folder: Path, *, files: Mapping[str, str], resume: 
             bar.advance()
             if saving:
                 faults.saved()
-                checkpoint.save(
-                    folder / "checkpoints",
-                    step,
-                    lambda path: save_state(path, engine, emas, files),
-                    keep=settings.checkpoint_keep,
-                    info={
-                        "images_seen": step * settings.global_batch_size,
-                        "micro_batch_size": micro,
-                        "ema_updates": emas["ema"].updates,
-                        "faults": faults.state(),
-                    },
-                )
-                saved = step
+                info = {
+                    "images_seen": step * settings.global_batch_size,
+                    "micro_batch_size": micro,
+                    "ema_updates": emas["ema"].updates,
+                    "faults": faults.state(),
+                }
+                saver.save(step, engine, emas, info)
             if stopping and step < settings.max_steps:
                 raise Interrupted(
-                    f"stopped at step {saved} of {settings.max_steps}; the same command goes on from there"
+                    f"stopped at step {step} of {settings.max_steps}; the same command goes on from there"
                 )
     return step

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from contextlib import nullcontext
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from safetensors.torch import save_file
-
 from dit_toolkit import checkpoint, distributed
+from dit_toolkit.consolidated import fill, fill_optimizer
 from dit_toolkit.engine import Engine
 from dit_toolkit.errors import CheckpointError
 from dit_toolkit.progress import log, warn
@@ -21,39 +19,31 @@ from dit_toolkit.recipe.schema import Train
 from dit_toolkit.recipe.structure import unstructure
 from dit_toolkit.training.ema import EMA
 
-
-def save_state(folder: Path, engine: Engine, averages: Mapping[str, EMA], files: Mapping[str, str]) -> None:
-    """Fill a checkpoint: shards of engine and averages, all weights whole as safetensors, and texts."""
-    engine.save(folder)
-    for name, ema in averages.items():
-        ema.save(folder / f"{name}-rank{distributed.rank():05d}.safetensors")
-    for weights in ("raw", *averages):
-        with averages[weights].applied(engine) if weights in averages else nullcontext():
-            whole = engine.state()
-        if distributed.rank() == 0:
-            save_file(whole, folder / f"{weights}.safetensors")
-        del whole  # Before the next is gathered: each is as large as the model.
-    if distributed.rank() == 0:
-        for name, text in files.items():
-            (folder / name).write_text(text)
-
-
 TRAINED = ("dataset", "autoencoder", "model", "objective", "train.backend")
 """Tables on whose components training depends."""
 
 
 def load_state(path: Path, engine: Engine, averages: Mapping[str, EMA], recipe: AnyRecipe) -> int:
-    """Restore a verified checkpoint; returns its step. Other providers of components are warnings."""
-    manifest = checkpoint.read_manifest(path)
-    if manifest["world_size"] != distributed.size():
-        raise CheckpointError(
-            f"{path}: was saved by {manifest['world_size']} processes and cannot be resumed by {distributed.size()}; "
-            f"use --procs {manifest['world_size']}"
-        )
-    engine.load(path)
-    for name, ema in averages.items():
-        ema.load(path / f"{name}-rank{distributed.rank():05d}.safetensors", manifest["ema_updates"])
+    """Restore a verified checkpoint, whatever number of processes and backend saved it; returns its step. A collective.
+
+    Raises:
+        CheckpointError: its contents do not fit the model and the optimizer.
+    """
+    manifest, shards = checkpoint.read_manifest(path), engine.shards()
+    if "optimizer.safetensors" not in manifest["files"]:
+        raise CheckpointError(f"{path}: was made by an earlier version; it can be sampled from, but not be resumed")
     log(f"resuming from {path}")
+    if manifest["world_size"] != distributed.size():
+        log(
+            f"processes: {manifest['world_size']} there, {distributed.size()} here; the same images follow, and sums "
+            "are rounded in another order"
+        )
+    fill(path / "raw.safetensors", shards, engine.master())
+    for name, ema in averages.items():
+        ema.load(path / f"{name}.safetensors", engine, manifest["ema_updates"])
+    fill_optimizer(path / "optimizer.safetensors", shards)
+    engine.set_counters(manifest["counters"])
+    engine.refresh()
     for line in changes(read_origins(path), path.name, recipe, TRAINED):
         warn(line)
     return int(manifest["step"])

@@ -1,10 +1,12 @@
 import math
 import warnings
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from dit_toolkit import distributed
+from dit_toolkit.backends import zero
 from dit_toolkit.backends.deepspeed import OWNED, DeepSpeed
 from dit_toolkit.backends.single import Single
 from dit_toolkit.errors import RecipeError
@@ -175,3 +177,19 @@ def test_an_average_of_weights_that_fall_in_a_line():
         engine.step(a)
         ema.update(engine)
     assert float(ema.shadow[0]) == pytest.approx(1 - a * k + a * d * (1 - d**k) / (1 - d), abs=1e-6)
+
+
+def test_the_loss_scale_of_fp16_moves_between_stages():
+    """Stage 0 keeps it in another object than the others, under the same names; a static scale is left alone."""
+    first = SimpleNamespace(
+        loss_scale_config=SimpleNamespace(dynamic_loss_scale=True, cur_scale=512.0, cur_iter=9, last_overflow_iter=3)
+    )
+    scaler = SimpleNamespace(dynamic=True, cur_scale=1.0, cur_iter=0, last_overflow_iter=-1, cur_hysteresis=2)
+    found = zero.counters(first)
+    assert found == {"cur_scale": 512.0, "cur_iter": 9, "last_overflow_iter": 3}
+    zero.set_counters(SimpleNamespace(loss_scaler=scaler), found)
+    assert (scaler.cur_scale, scaler.cur_iter, scaler.last_overflow_iter, scaler.cur_hysteresis) == (512.0, 9, 3, 2)
+    static = SimpleNamespace(loss_scaler=SimpleNamespace(dynamic=False, cur_scale=1.0))
+    zero.set_counters(static, found)
+    assert zero.counters(static) == {}
+    assert static.loss_scaler.cur_scale == 1.0

@@ -1,5 +1,7 @@
 import math
 
+import torch
+
 from dit_toolkit.backends.single import Single, SingleEngine
 from dit_toolkit.engine import Step
 from tests.contract.wrong import wrong
@@ -43,9 +45,20 @@ class LowPrecision(SingleEngine):
         return {name: value.bfloat16() if low else value for name, value in super().state().items()}
 
 
-class Copies(SingleEngine):
-    def master(self):
-        return [tensor.clone() for tensor in super().master()]
+class Remembers(SingleEngine):
+    """Gathers the weights as they were after the last step."""
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.kept = super().state()
+
+    def step(self, lr):
+        step = super().step(lr)
+        self.kept = super().state()
+        return step
+
+    def state(self):
+        return self.kept
 
 
 class Stale(SingleEngine):
@@ -59,12 +72,10 @@ class Drops(SingleEngine):
 
 
 class WeightsOnly(SingleEngine):
-    """Forgets the optimizer's state."""
+    """Shows no state of the optimizer."""
 
-    def load(self, folder):
-        before = self.optimizer.state_dict()
-        super().load(folder)
-        self.optimizer.load_state_dict(before)
+    def shards(self):
+        return [shard._replace(optimizer=torch.optim.SGD([shard.tensor])) for shard in super().shards()]
 
 
 @wrong("step_is_the_plain_step")
@@ -93,8 +104,8 @@ class Low(Started):
 
 
 @wrong("masters_are_the_weights")
-class Copying(Started):
-    engine = Copies
+class Remembering(Started):
+    engine = Remembers
 
 
 @wrong("refresh_runs_what_the_masters_hold")
