@@ -33,13 +33,10 @@ def register_backends() -> Iterable[type[Backend]]:
 
             def infer(self, x, t, y):
                 self.model.eval()
-                with torch.no_grad():
-                    out = self(x, t, y)
+                with torch.inference_mode(False), torch.no_grad():
+                    output = self(x, t, y)
                 self.model.train()
-                return out
-
-            def refresh(self):
-                pass  # The master weights are those of the forward pass.
+                return output
 
             def backward(self, loss):
                 (loss / self.accumulation).backward()
