@@ -34,7 +34,7 @@ def write(path: Path, parts: Iterable[bytes | memoryview]) -> tuple[int, str]:
             file.write(part)
             digest.update(part)
             size += len(part)
-            changed("write", path)
+    changed("write", path)
     fsync(path)
     return size, digest.hexdigest()
 

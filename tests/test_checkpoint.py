@@ -36,7 +36,7 @@ def test_a_verified_checkpoint_is_found_after_a_crash_at_every_point(tmp_path, m
     for step in (3, 4):
         save(folder, step)
         complete.append(len(recorder.crashes))
-    assert complete == [16, 31]
+    assert complete == [15, 29]
     for number, (change, states) in enumerate(recorder.crashes, 1):
         durable = 2 + sum(number >= point for point in complete)
         for mode, state in zip(MODES, states, strict=True):
