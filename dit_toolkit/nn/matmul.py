@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from math import prod
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.flop_counter import register_flop_formula
 
 ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 """Whether torch was built with oneDNN, for this processor."""
@@ -23,3 +27,12 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 def _low(dtype: torch.dtype) -> bool:
     return dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
+def _flops(x: tuple[int, ...], weight: tuple[int, ...], *_: Any, **__: Any) -> int:
+    """What torch's counter is to count of oneDNN's product, which it does not know."""
+    return 2 * prod(x) * weight[0]
+
+
+if ONEDNN:
+    register_flop_formula(torch.ops.mkldnn._linear_pointwise)(_flops)
