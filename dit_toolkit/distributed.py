@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import multiprocessing
 import os
@@ -72,13 +73,11 @@ def initialise() -> None:
         _patient = dist.new_group(backend="gloo", timeout=timedelta(days=30))
     else:
         dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)  # type: ignore[attr-defined]
+        atexit.register(_dissolve)  # Not before: DeepSpeed keeps its groups as long as Python runs.
 
 
-def finish() -> None:
-    """Wait until all processes have come so far, or leave the process group of one."""
-    if size() > 1:
-        wait()
-    elif dist.is_initialized():
+def _dissolve() -> None:
+    if dist.is_initialized():
         dist.destroy_process_group()
 
 

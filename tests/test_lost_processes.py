@@ -25,7 +25,7 @@ def main():
                     guilty()
                 distributed.any_of(False)
                 bar.advance()
-        distributed.finish()
+        distributed.wait()
 
 code = 0
 try:

@@ -127,7 +127,7 @@ def encode(
     with watchdog.watching(hang_timeout):
         encode(dataset, loaded.autoencoder, out, options, deadline=deadline)
         emit(str(out))
-        distributed.finish()
+        distributed.wait()
 
 
 @click.command()

@@ -93,4 +93,4 @@ def run(
             accept_changes=accept_changes,
             deadline=deadline,
         )
-        distributed.finish()
+        distributed.wait()

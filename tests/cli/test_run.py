@@ -13,7 +13,7 @@ def ran(fake, calls, monkeypatch):
     """Fake of the run itself."""
     monkeypatch.setattr(sys.modules["dit_toolkit.cli.run"], "split_batch", lambda train, processes: None)
     fake("run", run=lambda recipe, **options: calls.append(("run", options)))
-    fake("distributed", finish=lambda: calls.append("finish"), leave=lambda code: None)
+    fake("distributed", wait=lambda: calls.append("finish"), leave=lambda code: None)
     return calls
 
 
@@ -95,7 +95,7 @@ def test_silence_is_watched_while_it_runs(invoke, recipe, fake, monkeypatch):
     seen = []
     monkeypatch.setattr(sys.modules["dit_toolkit.cli.run"], "split_batch", lambda train, processes: None)
     fake("run", run=lambda recipe, **options: seen.append(watchdog.timeout()))
-    fake("distributed", finish=lambda: None, leave=lambda code: None)
+    fake("distributed", wait=lambda: None, leave=lambda code: None)
     for words in ([], ["--hang-timeout", "20s"], ["--hang-timeout", "0s"]):
         assert invoke("run", recipe, *words).exit_code == 0
     assert seen == [600, 20, 0]

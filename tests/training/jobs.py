@@ -107,7 +107,7 @@ def main():
             convert(recipe, folder / job["out"], folder / job["source"])
         else:
             go_on(recipe, folder / job["out"])
-    distributed.finish()
+    distributed.wait()
 
 
 if __name__ == "__main__":

@@ -52,8 +52,8 @@ class Remembers(SingleEngine):
         super().__init__(*arguments)
         self.kept = super().state()
 
-    def step(self, lr):
-        step = super().step(lr)
+    def step(self, lr, largest_norm=math.inf):
+        step = super().step(lr, largest_norm)
         self.kept = super().state()
         return step
 
