@@ -19,7 +19,6 @@ import torch
 from safetensors import safe_open
 from torch.utils.data import DataLoader, Dataset
 
-from dit_toolkit.files import sha256
 from dit_toolkit.latents.caches.cache import Facts
 from dit_toolkit.latents.caches.cerebras import Cerebras
 from dit_toolkit.latents.manifest import NAME, Manifest, SplitEntry, read_manifest
@@ -35,7 +34,7 @@ SECONDS = 3.0
 def write(folder: Path, count: int, content: str) -> LatentSplit:
     """A store of random float16 latents."""
     labels = np.arange(count) % 1000
-    entry = SplitEntry(file="train.safetensors", rows=count, labels_sha256=sha256(labels.astype("<i8").tobytes()))
+    entry = SplitEntry.of("train", labels)
     plan = Manifest(
         source={"kind": "synthetic"}, autoencoder={"kind": "kl"}, image=(3, 256, 256), latent=SHAPE,
         content="moments" if content == "moments" else "sample", flip=False, dtype="float16", batch_size=BATCH,

@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 
 from dit_toolkit import distributed
 from dit_toolkit.errors import CheckpointError
-from dit_toolkit.shards import Piece, Shard, Span, set_groups
+from dit_toolkit.shards import Piece, Shard, fill_span, set_groups
 
 CHUNK = 2**24
 """Bytes that travel and are written at a time."""
@@ -132,14 +132,20 @@ def gather(pieces: Sequence[Piece]) -> dict[str, torch.Tensor]:
         return {}
     whole = {}
     for entry in entries:
-        flat = torch.empty(entry.size, dtype=torch.uint8)
-        done = 0
-        while done < entry.size:
-            part = next(parts)
+        flat, done = torch.empty(entry.size, dtype=torch.uint8), 0
+        for part in take(parts, entry.size):
             flat[done : done + len(part)] = part
             done += len(part)
         whole[entry.key] = flat.view(entry.dtype).view(entry.shape)
     return whole
+
+
+def take(parts: Iterator[torch.Tensor], length: int) -> Iterator[torch.Tensor]:
+    """The next `length` bytes of a stream, which end with one of its parts."""
+    while length:
+        part = next(parts)
+        length -= len(part)
+        yield part
 
 
 def fill(path: Path, shards: Sequence[Shard], tensors: Sequence[torch.Tensor]) -> None:
@@ -147,7 +153,7 @@ def fill(path: Path, shards: Sequence[Shard], tensors: Sequence[torch.Tensor]) -
     with _open(path) as file:
         for shard, tensor in zip(shards, tensors, strict=True):
             for span in shard.spans:
-                _copy(_read(path, file, span.name, span.shape), span, tensor)
+                fill_span(_read(path, file, span.name, span.shape), span, tensor)
 
 
 def fill_optimizer(path: Path, shards: Sequence[Shard]) -> None:
@@ -174,18 +180,12 @@ def _restored(path: Path, file: Any, kind: str, shard: Shard, plain: bool) -> An
         before = shard.state.get(kind)
         tensor = before if before is not None else torch.zeros_like(shard.master, dtype=one.dtype)
         for part in shard.spans:
-            _copy(_read(path, file, f"{kind}/{part.name}", part.shape), part, tensor)
+            fill_span(_read(path, file, f"{kind}/{part.name}", part.shape), part, tensor)
         return tensor
     if one.ndim == 0:  # Where torch keeps its step counts.
         on_device = shard.group.get("fused") or shard.group.get("capturable")
         return one.to(shard.master.device if on_device else "cpu", copy=True)
     return one.to(shard.master.device, copy=True)
-
-
-def _copy(whole: torch.Tensor, span: Span, tensor: torch.Tensor) -> None:
-    """Copy the elements of a span out of a whole tensor."""
-    part = whole.view(-1)[span.first : span.first + span.length]
-    tensor.view(-1)[span.start : span.start + span.length].copy_(part)
 
 
 def _open(path: Path) -> Any:

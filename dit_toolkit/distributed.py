@@ -39,20 +39,22 @@ def to_device(tensor: torch.Tensor, device: str | torch.device) -> torch.Tensor:
 
 def free_memory(device: str) -> int:
     """Bytes that this process may still take, on a GPU, or of the machine's memory shared with its neighbours."""
-    if torch.device(device).type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    import psutil
-
-    return int(psutil.virtual_memory().available) // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    return _memory(device)[0]
 
 
 def all_memory(device: str) -> int:
     """Bytes of a GPU, or of the machine's memory shared with its neighbours."""
+    return _memory(device)[1]
+
+
+def _memory(device: str) -> tuple[int, int]:
     if torch.device(device).type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[1])
+        free, total = torch.cuda.mem_get_info(device)
+        return int(free), int(total)
     import psutil
 
-    return int(psutil.virtual_memory().total) // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    machine, neighbours = psutil.virtual_memory(), int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    return int(machine.available) // neighbours, int(machine.total) // neighbours
 
 
 def initialise() -> None:

@@ -14,7 +14,6 @@ from attrs.validators import ge
 from dit_toolkit import distributed, stop
 from dit_toolkit.components import Autoencoder, Codec, Dataset, PosteriorCodec, Split
 from dit_toolkit.errors import DataError, Interrupted
-from dit_toolkit.files import sha256
 from dit_toolkit.latents.encode import encode_block
 from dit_toolkit.latents.manifest import BLOCK, DType, Manifest, Skipped, SplitEntry
 from dit_toolkit.latents.writer import Block, StoreWriter, complete
@@ -118,14 +117,7 @@ def _plan(
         batch_size=options.batch_size,
         block=options.block,
         class_names=names,
-        splits={
-            name: SplitEntry(
-                file=f"{name}.safetensors",
-                rows=len(split),
-                labels_sha256=sha256(split.labels.astype("<i8").tobytes()),
-            )
-            for name, split in splits.items()
-        },
+        splits={name: SplitEntry.of(name, split.labels) for name, split in splits.items()},
         shift=posterior.shift.flatten().tolist() if posterior else [0.0],
         scale=posterior.scale.flatten().tolist() if posterior else [1.0],
     )

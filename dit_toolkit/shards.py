@@ -119,6 +119,12 @@ def set_groups(shards: Sequence[Shard], counted: Sequence[dict[str, float]]) -> 
         shard.group.update(values)
 
 
+def fill_span(whole: Tensor, span: Span, tensor: Tensor) -> None:
+    """Copy the elements of a span out of a whole parameter into a tensor that goes with the shard."""
+    part = whole.view(-1)[span.first : span.first + span.length]
+    _cut(tensor, span).copy_(part)
+
+
 def _one_per_group(shards: Sequence[Shard]) -> list[Shard]:
     """The first shard of every parameter group."""
     return list({id(shard.group): shard for shard in reversed(shards)}.values())[::-1]

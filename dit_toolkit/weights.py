@@ -19,13 +19,13 @@ from dit_toolkit.errors import CheckpointError
 from dit_toolkit.recipe.autoencoder import AnyRecipe
 from dit_toolkit.recipe.load import dumps, parse_resolved, read_resolved
 from dit_toolkit.recipe.origins import Origin, parse_origins
-from dit_toolkit.recipe.schema import Recipe
+from dit_toolkit.recipe.schema import WEIGHTS, Recipe
 
 FORMAT = "1"
 """Of our own file, in its metadata under `dit_toolkit`."""
 SHOWN = 20
 """Keys that a message names at most."""
-WHOLE = r"(raw|ema(-\d[\d.e-]*)?)\.safetensors"
+WHOLE = rf"({WEIGHTS})\.safetensors"
 """Files of a checkpoint with the weights of a whole model."""
 
 

@@ -81,13 +81,11 @@ def save_recipe(folder, **changes):
 
 def write_store(folder, latents, labels=None, splits=("train",), **facts):
     """A store with the same latents (rows, versions, parts, C, h, w) in each of its splits."""
-    from dit_toolkit.files import sha256
     from dit_toolkit.latents.manifest import Manifest, SplitEntry
     from dit_toolkit.latents.writer import StoreWriter
 
     labels = np.arange(len(latents)) % 3 if labels is None else labels
-    digest = sha256(labels.astype("<i8").tobytes())
-    entries = {name: SplitEntry(file=f"{name}.safetensors", rows=len(latents), labels_sha256=digest) for name in splits}
+    entries = {name: SplitEntry.of(name, labels) for name in splits}
     plan = Manifest(
         **{
             "source": {"kind": "image-folder"},

@@ -6,16 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dit_toolkit.errors import RecipeError
-from dit_toolkit.shards import Shard, Span, whole_shards
+from dit_toolkit.shards import Shard, Span, fill_span, whole_shards
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-PARTITIONS = {
-    "bit16_groups": "single_partition_of_fp32_groups",  # Stages 1 and 2.
-    "bf16_groups": "fp32_groups_flat_partition",  # Stage 1 in bf16 that adds gradients up in float32.
-}
-"""By the attribute that holds the weights of each group: the one that holds this rank's flat float32 partition."""
 SCALE = ("cur_scale", "cur_iter", "last_overflow_iter", "cur_hysteresis")
 """What a dynamic loss scaler remembers."""
 
@@ -26,19 +21,13 @@ def shards(engine: Any) -> list[Shard]:
     names = {id(param): name for name, param in engine.module.named_parameters()}
     if hasattr(optimizer, "fp32_partitioned_groups_flat"):
         return list(_stage3(optimizer, names))
-    for groups, flat in PARTITIONS.items():
+    for groups, flat, spans in FLAT:
         if hasattr(optimizer, flat):
             partitions = zip(getattr(optimizer, groups), getattr(optimizer, flat), strict=True)
             return [
-                Shard(tensor, _linked(params, names), optimizer.optimizer, group)
+                Shard(tensor, spans(params, names), optimizer.optimizer, group)
                 for (params, tensor), group in zip(partitions, optimizer.optimizer.param_groups, strict=True)
             ]
-    if hasattr(optimizer, "fp32_groups_flat"):  # Stage 0 with a fused optimizer.
-        partitions = zip(optimizer.fp16_groups, optimizer.fp32_groups_flat, strict=True)
-        return [
-            Shard(tensor, _in_a_row(params, names), optimizer.optimizer, group)
-            for (params, tensor), group in zip(partitions, optimizer.optimizer.param_groups, strict=True)
-        ]
     if hasattr(optimizer, "fp32_groups"):  # Stage 0.
         pairs = [
             (names[id(low)], high)
@@ -76,8 +65,7 @@ def begin(optimizer: Any, shards: Sequence[Shard], initial: Mapping[str, Tensor]
             shard.group.pop("step", None)
     for shard in shards:
         for span in shard.spans:
-            part = initial[span.name].view(-1)[span.first : span.first + span.length]
-            shard.master.view(-1)[span.start : span.start + span.length].copy_(part)
+            fill_span(initial[span.name], span, shard.master)
     refresh(optimizer)
 
 
@@ -146,3 +134,11 @@ def _in_a_row(params: Sequence[Any], names: Mapping[int, str]) -> list[Span]:
         spans.append(Span(names[id(param)], tuple(param.shape), 0, start, param.numel()))
         start += param.numel()
     return spans
+
+
+FLAT = (
+    ("bit16_groups", "single_partition_of_fp32_groups", _linked),  # Stages 1 and 2.
+    ("bf16_groups", "fp32_groups_flat_partition", _linked),  # Stage 1 in bf16 that adds gradients up in float32.
+    ("fp16_groups", "fp32_groups_flat", _in_a_row),  # Stage 0 with a fused optimizer.
+)
+"""Attributes with the weights of each group and with its flat float32 tensor on this rank, and how they lie in it."""

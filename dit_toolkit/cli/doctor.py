@@ -71,7 +71,7 @@ def _room(
     device = distributed.device()
     free = distributed.free_memory(device) // (count if device == "cpu" else 1)
     folder = out or Path("runs") / recipe.stem
-    return list(room(loaded, folder, costs_of(loaded).trainable, count, free))
+    return list(room(loaded, folder, costs_of(loaded), count, free))
 
 
 def _text(found: Sequence[Finding]) -> str:

@@ -9,7 +9,9 @@ from typing import Literal, get_args
 import click
 
 from dit_toolkit.cli.options import FILE, NEW, PATH, dtype_option, set_option, weights_option
+from dit_toolkit.cli.several import Size
 from dit_toolkit.cli.shell import Shell, emit
+from dit_toolkit.datasets.size import sides
 from dit_toolkit.latents.caches import Format
 
 
@@ -57,7 +59,9 @@ _model(
 @click.argument("source", type=PATH)
 @click.argument("out", type=NEW)
 @click.option("--autoencoder", metavar="PATH", help="Folder of the AutoencoderKL that made them, or a name on the hub.")
-@click.option("--image-size", metavar="N or HxW", help="Pixels of the images, where 8 for one of a latent is wrong.")
+@click.option(
+    "--image-size", type=Size(), metavar="N or HxW", help="Pixels of the images, where 8 for one of a latent is wrong."
+)
 @click.option("--num-classes", type=click.IntRange(1), metavar="N", help="Classes, where it is not ImageNet.")
 @click.option("--classes", type=FILE, metavar="JSON", help="A classes.json with names of classes by their folders.")
 @click.option(
@@ -76,7 +80,7 @@ def latents(
     source: Path,
     out: Path,
     autoencoder: str | None,
-    image_size: str | None,
+    image_size: int | tuple[int, int] | None,
     num_classes: int | None,
     classes: Path | None,
     scaling_factor: float | None,
@@ -94,7 +98,7 @@ def latents(
 
     options = Options(
         autoencoder=autoencoder,
-        image_size=_sides(image_size) if image_size else None,
+        image_size=sides(image_size) if image_size else None,
         num_classes=num_classes,
         classes=classes,
         scaling_factor=scaling_factor,
@@ -104,14 +108,6 @@ def latents(
     )
     import_latents(source, out, format=format, options=options)
     emit(str(out))
-
-
-def _sides(text: str) -> tuple[int, int]:
-    """Height and width of `256` or `256x384`."""
-    numbers = [int(side) for side in text.split("x") if side.isdecimal()]
-    if len(numbers) != text.count("x") + 1 or not 1 <= len(numbers) <= 2 or min(numbers) < 1:
-        raise click.UsageError(f"--image-size must be N or HxW, such as 256 or 256x384, got {text!r}")
-    return numbers[0], numbers[-1]
 
 
 @click.command()

@@ -7,33 +7,28 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from dit_toolkit.checkpoint import checkpoints
 from dit_toolkit.doctor.finding import Finding, gib
 from dit_toolkit.doctor.machine import locks
 from dit_toolkit.errors import StorageError
-from dit_toolkit.flops.state import checkpoint_size, memory
+from dit_toolkit.flops.costs import Costs
+from dit_toolkit.flops.state import checkpoint_size, memory, state_options, zero_stage
 from dit_toolkit.progress import warn
 from dit_toolkit.recipe.autoencoder import AnyRecipe
 
 
-def room(recipe: AnyRecipe, folder: Path, parameters: int, processes: int, free: int) -> Iterator[Finding]:
+def room(recipe: AnyRecipe, folder: Path, costs: Costs, processes: int, free: int) -> Iterator[Finding]:
     """Look at disk and memory.
 
     Args:
         folder: that of the run, which need not be there.
-        parameters: trainable ones of the recipe's model.
+        costs: of the recipe.
         free: bytes of memory that each process may take.
     """
     yield writable(folder)
-    yield disk(recipe, folder, parameters)
-    stage = getattr(recipe.train.backend, "zero_stage", 0)
-    train = recipe.train
-    offload: Any = getattr(train.backend, "offload", "none")
-    found = memory(
-        parameters, world=processes, precision=train.precision, averages=len(train.averages), offload=offload
-    )
+    yield disk(recipe, folder, costs.trainable)
+    stage, found = zero_stage(recipe), memory(costs.trainable, world=processes, **state_options(recipe, costs))
     states = {number: state.device for number, state in found.items()}
     seen = f"{gib(states[stage])} of model state on each of {processes} process(es), {gib(free)} free"
     if states[stage] > free:

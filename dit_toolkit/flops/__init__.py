@@ -11,7 +11,7 @@ from dit_toolkit.flops.counter import counted_macs
 from dit_toolkit.flops.formula import TRAINING, input_gradient_macs, macs, network_macs
 from dit_toolkit.flops.paper import SIZES, paper_gmacs
 from dit_toolkit.flops.saved import activations
-from dit_toolkit.flops.state import memory, state_options
+from dit_toolkit.flops.state import memory, state_options, zero_stage
 
 __all__ = [
     "SIZES",
@@ -27,4 +27,5 @@ __all__ = [
     "paper_gmacs",
     "resized",
     "state_options",
+    "zero_stage",
 ]

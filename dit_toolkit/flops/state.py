@@ -29,6 +29,12 @@ class State(NamedTuple):
     """In the memory of the CPU."""
 
 
+def zero_stage(recipe: AnyRecipe) -> int:
+    """The stage of the recipe's backend; 0 of one that has none."""
+    stage: int = getattr(recipe.train.backend, "zero_stage", 0)
+    return stage
+
+
 def state_options(recipe: AnyRecipe, costs: Costs) -> Options:
     """What a recipe says of it."""
     train = recipe.train

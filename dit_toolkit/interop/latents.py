@@ -18,7 +18,6 @@ from dit_toolkit.components import Shape
 from dit_toolkit.datasets.names import read_names
 from dit_toolkit.datasets.split import held_out
 from dit_toolkit.errors import DataError, Interrupted
-from dit_toolkit.files import sha256
 from dit_toolkit.interop.diffusers.pipeline import vae_options
 from dit_toolkit.latents.caches import Format
 from dit_toolkit.latents.caches.cache import Cache, Facts
@@ -145,14 +144,7 @@ def _plan(
         dtype=options.dtype,
         batch_size=1,
         class_names=cache.class_names,
-        splits={
-            split: SplitEntry(
-                file=f"{split}.safetensors",
-                rows=len(opened),
-                labels_sha256=sha256(opened.labels.astype("<i8").tobytes()),
-            )
-            for split, opened in caches.items()
-        },
+        splits={split: SplitEntry.of(split, opened.labels) for split, opened in caches.items()},
         shift=list(cache.scaling.shift),
         scale=list(cache.scaling.scale),
     )

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import attrs
+import numpy as np
 from attrs import field, frozen
 from attrs.validators import deep_iterable, ge, in_, min_len
 
 from dit_toolkit.components import Shape
 from dit_toolkit.errors import DataError, RecipeError
-from dit_toolkit.files import write_atomically
+from dit_toolkit.files import sha256, write_atomically
 from dit_toolkit.recipe.structure import structure, unstructure
 
 NAME = "manifest.json"
@@ -46,6 +47,11 @@ class SplitEntry:
     blocks_sha256: list[str] = field(factory=list)
     """Of the latents' bytes, for each block of rows."""
     skipped: list[Skipped] = field(factory=list)
+
+    @classmethod
+    def of(cls, split: str, labels: np.ndarray) -> SplitEntry:
+        """Begin the entry of a split with labels (rows,), whose latents are still to be written."""
+        return cls(file=f"{split}.safetensors", rows=len(labels), labels_sha256=sha256(labels.astype("<i8").tobytes()))
 
 
 @frozen(kw_only=True)

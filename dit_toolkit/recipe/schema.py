@@ -27,6 +27,8 @@ from dit_toolkit.components import (
 COUNT = [ge(1), le(2**31)]
 SEED = [ge(0), lt(2**63)]
 FACTOR: list[Any] = [gt(1), le(1e9)]
+WEIGHTS = r"raw|ema(-\d[\d.e-]*)?"
+"""Names of weights: raw, and the averages."""
 LABELS: Callable[[Any, Any, Any], None] = deep_iterable([ge(0), le(10_000_000)])
 
 
@@ -178,7 +180,7 @@ class Sample:
     labels: list[int] | None = field(default=None, validator=optional(LABELS))
     """Classes to draw, in turn; all of them, balanced, unless given."""
     seed: int = field(default=0, validator=SEED)
-    weights: str = field(default="ema", validator=matches_re(r"raw|ema(-\d[\d.e-]*)?"))
+    weights: str = field(default="ema", validator=matches_re(WEIGHTS))
     """The average of train.ema_decay ("ema"), one of train.ema_more ("ema-0.999"), or "raw", not averaged."""
     precision: Literal["fp32", "bf16"] = "fp32"
     cfg_scale: float = field(default=1.0, validator=[ge(0), le(1_000)])

@@ -121,11 +121,10 @@ class Faults:
 
     def _last_checkpoint(self) -> Path | None:
         """The newest verified checkpoint, passing over those that only a stop has left: a stop must change nothing."""
-        found = reversed(checkpoint.checkpoints(self.path.parent / "checkpoints"))
-        sound = [path for path in found if not checkpoint.verify(path)]
+        found = checkpoint.checkpoints(self.path.parent / "checkpoints")[::-1]
         every = self.settings.checkpoint_every
-        regular = [path for path in sound if checkpoint.read_manifest(path)["step"] % every == 0]
-        return next(iter([*regular, *sound]), None)
+        regular = [path for path in found if int(path.name.removeprefix("step-")) % every == 0]
+        return next((path for path in [*regular, *found] if not checkpoint.verify(path)), None)
 
     def roll_back(self, reached: int, load: Callable[[Path], int]) -> int:
         """Load the checkpoint to go back to, and go on with the data behind the step `reached`; returns its step."""

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from dit_toolkit import distributed
 from dit_toolkit.errors import DitToolkitError, OutOfMemory, out_of_memory
-from dit_toolkit.flops import costs_of, memory, state_options
+from dit_toolkit.flops import costs_of, memory, state_options, zero_stage
 from dit_toolkit.progress import log, warn
 from dit_toolkit.recipe.autoencoder import AnyRecipe
 from dit_toolkit.recipe.sizes import split_batch
@@ -28,8 +28,8 @@ def micro_batch_size(recipe: AnyRecipe, share: int) -> int:
     if isinstance(costs.activations, DitToolkitError):
         return share
     each = round(BACKWARD * costs.activations)
-    stage = getattr(recipe.train.backend, "zero_stage", 0)
-    state = memory(costs.trainable, world=distributed.size(), **state_options(recipe, costs))[stage].device
+    found = memory(costs.trainable, world=distributed.size(), **state_options(recipe, costs))
+    state = found[zero_stage(recipe)].device
     spare = 2 * 4 * costs.trainable  # Gradients accumulated in float32, and what an engine holds twice for a moment.
     free = distributed.free_memory(distributed.device())
     budget = RESERVE * free - state - spare
@@ -63,8 +63,7 @@ def explaining(recipe: AnyRecipe) -> Iterator[None]:
 def advice(recipe: AnyRecipe) -> list[str]:
     """What a step needs by the estimate, and the options that need less, a line each."""
     settings, world, costs = recipe.train, distributed.size(), costs_of(recipe)
-    stage = getattr(settings.backend, "zero_stage", 0)
-    found = memory(costs.trainable, world=world, **state_options(recipe, costs))
+    stage, found = zero_stage(recipe), memory(costs.trainable, world=world, **state_options(recipe, costs))
     states = {number: state.device for number, state in found.items()}
     share, micro = split_batch(settings, world)
     images = ""

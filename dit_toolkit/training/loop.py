@@ -47,9 +47,10 @@ def train(recipe: AnyRecipe, folder: Path, *, files: Mapping[str, str], resume: 
     data, encode = open_data(recipe, "train", device)
     objective_loss = loss_of(recipe, device)
     share, micro = split_batch(settings, distributed.size())
+    before = checkpoint.read_manifest(resume) if resume else {}
     if settings.micro_batch_size is None:  # A resumed run keeps its number, with which its sums round the same.
-        before = checkpoint.read_manifest(resume).get("micro_batch_size") if resume else None
-        micro = before if before and share % before == 0 else micro_batch_size(recipe, share)
+        kept = before.get("micro_batch_size")
+        micro = kept if kept and share % kept == 0 else micro_batch_size(recipe, share)
     batches = Batches(recipe, data, micro, device)
 
     torch.manual_seed(recipe.seed)
@@ -69,7 +70,6 @@ def train(recipe: AnyRecipe, folder: Path, *, files: Mapping[str, str], resume: 
     )
     emas = averages(engine, settings)
     step = load_state(resume, engine, emas, recipe) if resume else 0
-    before = checkpoint.read_manifest(resume).get("faults") if resume else None
 
     watch, rate = Watch(recipe, folder, engine, emas["ema"], device), Rate(recipe, step)
     norm = 0.0
@@ -81,7 +81,7 @@ def train(recipe: AnyRecipe, folder: Path, *, files: Mapping[str, str], resume: 
         Saver(folder / "checkpoints", settings, files) as saver,
         batches,
     ):
-        faults = Faults(settings, folder, before, settle=saver.wait)
+        faults = Faults(settings, folder, before.get("faults"), settle=saver.wait)
         while step < settings.max_steps:
             lr, seen = learning_rate(settings, step), Seen()
             for positions, indices, x, y, generator in batches.of(faults.position(step)):

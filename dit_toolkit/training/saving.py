@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from dit_toolkit import checkpoint, distributed
-from dit_toolkit.consolidated import Entry, header, plan, share, stream
+from dit_toolkit.consolidated import Entry, header, plan, share, stream, take
 from dit_toolkit.engine import Engine
 from dit_toolkit.errors import Interrupted
 from dit_toolkit.progress import log, warn
@@ -110,7 +110,7 @@ class Saver:
             size = sum(len(text) for [text] in files.values())
             for name, entries in plans.items():
                 begin, length = header(entries, metadata), sum(entry.size for entry in entries)
-                files[name] = chain([begin], _take(parts, length))
+                files[name] = chain([begin], (part.numpy().data for part in take(parts, length)))
                 size += len(begin) + length
             keep, keep_every = self.settings.checkpoint_keep, self.settings.checkpoint_keep_every
             try:
@@ -131,11 +131,3 @@ def contents(engine: Engine, averages: Mapping[str, EMA]) -> dict[str, list[Piec
         held[f"{name}.safetensors"] = list(pieces(shards, ema.shadow))
     held["optimizer.safetensors"] = list(optimizer_pieces(shards))
     return held
-
-
-def _take(parts: Iterator[Tensor], length: int) -> Iterator[memoryview]:
-    """The next `length` bytes."""
-    while length:
-        part = next(parts)
-        length -= len(part)
-        yield part.numpy().data

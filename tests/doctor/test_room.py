@@ -3,7 +3,9 @@
 import json
 import shutil
 from collections import namedtuple
+from types import SimpleNamespace
 
+import attrs
 import pytest
 from click.testing import CliRunner
 
@@ -52,14 +54,16 @@ def test_a_run_without_room_is_refused_before_it_trains(recipe, tmp_path, monkey
 
 
 def test_memory(recipe, tmp_path):
+    costs = attrs.evolve(costs_of(recipe), trainable=10_000, groups=[SimpleNamespace(moments=80_000)])
+
     def state(free, processes=1):
-        return list(room.room(recipe, tmp_path, 10_000, processes, free))[-1]
+        return list(room.room(recipe, tmp_path, costs, processes, free))[-1]
 
     needed = memory(10_000, precision="fp32", averages=len(recipe.train.averages))[0].device
     assert state(needed).state == "ok"
     assert state(needed - 1).advice == "more processes, or a smaller model"
     sharded = load_recipe(ROOT / "recipes/xl2.toml", set=["dataset.kind=synthetic", "train.backend.zero_stage=0"])
-    assert list(room.room(sharded, tmp_path, 10_000, 8, 100_000))[-1].advice == "train.backend.zero_stage = 1"
+    assert list(room.room(sharded, tmp_path, costs, 8, 100_000))[-1].advice == "train.backend.zero_stage = 1"
 
 
 def test_a_place_that_is_no_folder(tmp_path):
