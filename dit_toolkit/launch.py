@@ -15,10 +15,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from dit_toolkit import watchdog
 from dit_toolkit.errors import DitToolkitError, Interrupted
 from dit_toolkit.progress import log
 
@@ -95,27 +96,48 @@ def spawn(n: int, argv: Sequence[str], *, program: Sequence[str] = (sys.executab
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(_free_port()),
     }
-    children: list[subprocess.Popen[bytes]] = []
+    children: list[_Child] = []
     with _collecting() as received:
         try:
             for rank in range(n):
-                children.append(
-                    subprocess.Popen(
-                        [*program, *argv],
-                        env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-                        stdin=subprocess.DEVNULL,
-                        start_new_session=True,  # or Ctrl-C would reach the children twice
-                        preexec_fn=_tie_to(os.getpid()),
-                    )
-                )
+                children.append(_start([*program, *argv], {**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)}))
             return _wait(children, received)
         finally:
             _send(signal.SIGKILL, children)
             for child in children:
                 child.wait()
+                os.close(child.stack)
 
 
-def _wait(children: Sequence[subprocess.Popen[bytes]], received: list[int]) -> int:
+class _Child(subprocess.Popen[bytes]):
+    """A process that was started."""
+
+    stack: int
+    """End of the pipe on which it shows its stack; on stderr, those of several threads and processes would mix."""
+
+
+def _start(command: Sequence[str], env: dict[str, str]) -> _Child:
+    ours, theirs = os.pipe()
+    try:
+        child = _Child(
+            command,
+            env={**env, watchdog.STACK: str(theirs)},
+            stdin=subprocess.DEVNULL,
+            pass_fds=[theirs],
+            start_new_session=True,  # or Ctrl-C would reach the children twice
+            preexec_fn=_tie_to(os.getpid()),
+        )
+    except BaseException:
+        os.close(ours)
+        raise
+    finally:
+        os.close(theirs)
+    os.set_blocking(ours, False)
+    child.stack = ours
+    return child
+
+
+def _wait(children: Sequence[_Child], received: list[int]) -> int:
     failure = 0
     steps: list[tuple[float, int]] = []
     while True:
@@ -137,10 +159,12 @@ def _wait(children: Sequence[subprocess.Popen[bytes]], received: list[int]) -> i
             received.append(number)
         while received:
             _send(received.pop(0), children)
+        for child in children:
+            _show(child)
         time.sleep(0.05)
 
 
-def _report(rank: int, children: Sequence[subprocess.Popen[bytes]]) -> int:
+def _report(rank: int, children: Sequence[_Child]) -> int:
     code: int = children[rank].returncode
     if code == 1:
         log(f"error: process {rank} of {len(children)} ended first, with code 1; the others are ended too")
@@ -152,8 +176,8 @@ def _report(rank: int, children: Sequence[subprocess.Popen[bytes]]) -> int:
     return 128 - code
 
 
-def _ask(children: Sequence[subprocess.Popen[bytes]]) -> None:
-    """Let each process that is left show its stack on stderr; one that was halted goes on for that."""
+def _ask(children: Sequence[_Child]) -> None:
+    """Let each process that is left show its stack; one that was halted goes on for that."""
     for rank, child in enumerate(children):
         if child.poll() is None:
             state = " was halted and" if _halted(child.pid) else ""
@@ -162,6 +186,15 @@ def _ask(children: Sequence[subprocess.Popen[bytes]]) -> None:
                 child.send_signal(signal.SIGUSR2)
                 child.send_signal(signal.SIGCONT)
             time.sleep(TELLING)
+            _show(child)
+
+
+def _show(child: _Child) -> None:
+    """Show on stderr the stack that a process has shown since the last time."""
+    with suppress(BlockingIOError):
+        while part := os.read(child.stack, 1 << 16):
+            log(part.decode(errors="replace").rstrip())
+            time.sleep(TELLING / 5)  # it may be in the middle of it
 
 
 def _halted(pid: int) -> bool:
@@ -172,7 +205,7 @@ def _halted(pid: int) -> bool:
         return False
 
 
-def _send(number: int, children: Sequence[subprocess.Popen[bytes]]) -> None:
+def _send(number: int, children: Sequence[_Child]) -> None:
     for child in children:
         child.send_signal(number)  # does nothing for one that has ended
 

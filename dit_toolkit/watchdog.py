@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import faulthandler
+import os
 import signal
 import time
 from collections.abc import Iterator
@@ -11,6 +12,8 @@ from contextlib import contextmanager
 STARTUP = 300.0
 """Least seconds before the first sign of life: imports, reading data and building a model take their time."""
 STDERR = 2
+STACK = "DIT_TOOLKIT_STACK"
+"""Variable with the number of the open file that the stack is written to on SIGUSR2; stderr where it is not set."""
 _EVERY = 1.0
 """Seconds between two windings of the clock, which is a thread of its own."""
 
@@ -29,7 +32,7 @@ def watching(seconds: float) -> Iterator[None]:
     if not faulthandler.is_enabled():
         faulthandler.enable(file=STDERR)
     if hasattr(faulthandler, "register"):
-        faulthandler.register(signal.SIGUSR2, file=STDERR)
+        faulthandler.register(signal.SIGUSR2, file=int(os.environ.get(STACK, STDERR)))
     if seconds:
         faulthandler.dump_traceback_later(max(seconds, STARTUP), exit=True, file=STDERR)
     try:
