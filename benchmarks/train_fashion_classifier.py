@@ -2,9 +2,9 @@
 
     python benchmarks/train_fashion_classifier.py
 
-About five minutes on one CPU core. Writes dit_toolkit/metrics/fashion-classifier.safetensors (float16) and prints its
-SHA-256, which goes into dit_toolkit/metrics/classifier.py. Seeds are fixed; another CPU or another release of torch
-rounds differently and gives other weights, of about the same accuracy.
+About five minutes on one CPU core. Writes dit_toolkit/extractors/fashion-classifier.safetensors (float16) and prints
+its SHA-256, which goes into dit_toolkit/extractors/classifier.py. Seeds are fixed; another CPU or another release of
+torch rounds differently and gives other weights, of about the same accuracy.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from dit_toolkit.datasets.fashion import IMAGES, RAW_SIZE, SHA256, Fashion, FashionSplit
 from dit_toolkit.nn.classifier import Classifier
 
-OUT = Path(__file__).parents[1] / "dit_toolkit" / "metrics" / "fashion-classifier.safetensors"
+OUT = Path(__file__).parents[1] / "dit_toolkit" / "extractors" / "fashion-classifier.safetensors"
 SHIFT = 1
 HOLE = 7
 BATCH = 100

@@ -15,6 +15,7 @@ from dit_toolkit.components import (
     Block,
     Component,
     Dataset,
+    Extractor,
     Metric,
     Objective,
     Patchifier,
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from dit_toolkit.diffusion.denoiser import Denoiser, Prediction
     from dit_toolkit.diffusion.schedule import Schedule
     from dit_toolkit.evaluation import evaluate
+    from dit_toolkit.imageset import ImageSet, Moments
     from dit_toolkit.interop.exporting import export_model
     from dit_toolkit.interop.importing import import_model
     from dit_toolkit.nn.attention import attend
@@ -69,10 +71,13 @@ __all__ = [
     "DitToolkitError",
     "Engine",
     "Evaluate",
+    "Extractor",
     "Generator",
+    "ImageSet",
     "Interrupted",
     "Metric",
     "Model",
+    "Moments",
     "NonFiniteError",
     "Objective",
     "Optimizer",
@@ -114,6 +119,8 @@ __all__ = [
 _LAZY = {
     "Denoiser": "diffusion.denoiser",
     "Generator": "random",
+    "ImageSet": "imageset",
+    "Moments": "imageset",
     "Prediction": "diffusion.denoiser",
     "Schedule": "diffusion.schedule",
     "Trained": "sampling",

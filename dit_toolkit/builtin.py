@@ -11,6 +11,7 @@ from dit_toolkit.components import (
     Backend,
     Block,
     Dataset,
+    Extractor,
     Metric,
     Objective,
     Patchifier,
@@ -101,13 +102,21 @@ def register_backends() -> list[type[Backend]]:
 
 
 @hookimpl
+def register_extractors() -> list[type[Extractor]]:
+    """A classifier of Fashion-MNIST."""
+    from dit_toolkit.extractors.fashion import Fashion
+
+    return [Fashion]
+
+
+@hookimpl
 def register_metrics() -> list[type[Metric]]:
     """Class accuracy, Frechet distance and memorisation on Fashion-MNIST."""
     from dit_toolkit.metrics.class_accuracy import ClassAccuracy
-    from dit_toolkit.metrics.fd_fashion import FDFashion
+    from dit_toolkit.metrics.frechet_distance import FrechetDistance
     from dit_toolkit.metrics.memorisation import Memorisation
 
-    return [ClassAccuracy, FDFashion, Memorisation]
+    return [ClassAccuracy, FrechetDistance, Memorisation]
 
 
 @hookimpl

@@ -24,13 +24,12 @@ from dit_toolkit.components import Metric, RealImages, Sampler
 from dit_toolkit.errors import DataError, Interrupted, RecipeError, StorageError
 from dit_toolkit.evaluation import ARROWS, perfect, real_images, settings
 from dit_toolkit.images import NpzWriter, grid, read_npz, to_uint8
+from dit_toolkit.imageset import ImageSet
 from dit_toolkit.progress import log, progress, share
 from dit_toolkit.recipe.sizes import sizes
 from dit_toolkit.recipe.structure import unstructure
 from dit_toolkit.sampling import Trained, describe, labels_of
 
-PARTS = 10
-"""Parts of the samples, each of which is left out once to estimate the error of a metric."""
 SHOWN = 16
 """Samples of every setting in the picture."""
 
@@ -82,7 +81,7 @@ def compare(
     `out`. Samplers whose samples are there already are not drawn again.
 
     Args:
-        metric: kind of the metric to go by; the recipe's first one unless given.
+        metric: name of the metric to go by; the recipe's first one unless given.
         tolerance: how much worse than the best its value may be; two standard errors of the best unless given.
 
     Raises:
@@ -90,31 +89,31 @@ def compare(
         DataError: `out` holds samples with other settings.
         Interrupted: a signal asked to stop; what is finished is kept.
     """
-    metrics = {each.kind: each for each in trained.recipe.evaluate.metrics}
+    metrics = {each.name: each for each in trained.recipe.evaluate.metrics}
     if lines := faults(trained, samplers, metric):
         raise RecipeError(*lines)
     judge = metrics[metric or next(iter(metrics))]
     out.mkdir(parents=True, exist_ok=True)
-    real, labels = real_images(trained.recipe.dataset), labels_of(trained.recipe)
+    real, labels = real_images(trained.recipe.dataset, trained.device), labels_of(trained.recipe)
     names = [name_of(sampler) for sampler in samplers]
     outcomes = [_outcome(trained, sampler, labels, real, out) for sampler in samplers]
-    floors = {kind: each.compute(*perfect(each, labels, real), real) for kind, each in metrics.items()}
-    worse = [_worse(judge, outcome.scores[judge.kind], floors[judge.kind]) for outcome in outcomes]
-    best = int(np.argmin(worse))
     images = {name: read_npz(_place(out, name, ".npz")) for name in names}
+    floors = perfect(list(metrics.values()), ImageSet(images[names[0]], labels, device=trained.device), real)
+    worse = [_worse(judge, outcome.scores[judge.name], floors[judge.name]) for outcome in outcomes]
+    best = int(np.argmin(worse))
     origin = "as asked for"
     if tolerance is None:
-        tolerance = 2 * standard_error(judge, images[names[best]], labels, real)
-        origin = f"two standard errors, by leaving out each of {PARTS} parts of its samples"
+        tolerance = 2 * (judge.error(ImageSet(images[names[best]], labels, device=trained.device), real) or 0.0)
+        origin = "two standard errors of it"
     near = [(o.evaluations, w, o.name) for o, w in zip(outcomes, worse, strict=True) if w <= worse[best] + tolerance]
     result = Comparison(
         outcomes=outcomes,
         floors=floors,
-        directions={kind: each.higher_is_better for kind, each in metrics.items()},
-        metric=judge.kind,
+        directions={name: each.higher_is_better for name, each in metrics.items()},
+        metric=judge.name,
         tolerance=tolerance,
         recommended=min(near)[2],
-        rule=f"fewest network evaluations with {judge.kind} within {tolerance:.3g} of the best, {names[best]}; "
+        rule=f"fewest network evaluations with {judge.name} within {tolerance:.3g} of the best, {names[best]}; "
         f"that is {origin}",
         settings=_common(trained, labels),
     )
@@ -128,7 +127,7 @@ def compare(
 
 def faults(trained: Trained, samplers: Sequence[Sampler], metric: str | None = None) -> list[str]:
     """What cannot be compared, a line each."""
-    kinds = [each.kind for each in trained.recipe.evaluate.metrics]
+    known = [each.name for each in trained.recipe.evaluate.metrics]
     names = [name_of(sampler) for sampler in samplers]
     lines = [] if samplers else ["samplers: none given"]
     for sampler, name in zip(samplers, names, strict=True):
@@ -137,10 +136,10 @@ def faults(trained: Trained, samplers: Sequence[Sampler], metric: str | None = N
         except ValueError as error:
             lines.append(f"{name}: {error}")
     lines += [f"{name}: given twice" for name in sorted({name for name in names if names.count(name) > 1})]
-    if not kinds:
+    if not known:
         lines.append("evaluate.metrics: the recipe has none to compare by")
-    elif metric not in (None, *kinds):
-        lines.append(f"metric: the recipe has no {metric!r}; it has {', '.join(kinds)}")
+    elif metric not in (None, *known):
+        lines.append(f"metric: the recipe has no {metric!r}; it has {', '.join(known)}")
     return lines
 
 
@@ -153,14 +152,6 @@ def name_of(sampler: Sampler) -> str:
     ]
     steps = "" if sampler.num_steps is None else f":{sampler.num_steps}"
     return " ".join([f"{sampler.kind}{steps}", *options])
-
-
-def standard_error(metric: Metric, images: np.ndarray, labels: np.ndarray, real: RealImages) -> float:
-    """Error of a metric of these images by the grouped jackknife (Efron & Tibshirani 1993, equation 11.5)."""
-    parts = np.array_split(np.random.default_rng(0).permutation(len(images)), min(PARTS, len(images)))
-    kept = [np.setdiff1d(np.arange(len(images)), part) for part in parts]
-    values = np.array([metric.compute(images[rest], labels[rest], real) for rest in kept if len(rest)])
-    return math.sqrt((len(values) - 1) * float(values.var())) if len(values) > 1 else 0.0
 
 
 def table(result: Comparison) -> Table:
@@ -196,8 +187,8 @@ def _outcome(trained: Trained, sampler: Sampler, labels: np.ndarray, real: RealI
         found = {**facts, **cost, "labels": labels.tolist(), "class_names": names}
         _write(sidecar, found)
     if "scores" not in found:
-        images = read_npz(_place(out, name, ".npz"))
-        found["scores"] = {metric.kind: metric.compute(images, labels, real) for metric in metrics}
+        images = ImageSet(read_npz(_place(out, name, ".npz")), labels, device=trained.device, name=name)
+        found["scores"] = {metric.name: metric.compute(images, real) for metric in metrics}
         _write(sidecar, found)
     else:
         log(f"{name}: already there")

@@ -9,6 +9,7 @@ Time: one clock for every objective, t in [0, 1] with 0 = data and 1 = noise, x_
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from dit_toolkit.diffusion.denoiser import Denoiser, Prediction
     from dit_toolkit.diffusion.schedule import Schedule
+    from dit_toolkit.imageset import ImageSet
     from dit_toolkit.random import Generator
 
 Shape = tuple[int, int, int]
@@ -287,13 +289,45 @@ class Backend(Component):
         """Wrap a model (float32, on `device`, equal on all ranks) and its optimizer; clipping at 0 is none."""
 
 
-class RealImages(NamedTuple):
-    """Real data a metric may compare with: uint8 (N, H, W, 3) and labels (N,)."""
+See = Callable[["np.ndarray"], "Mapping[str, np.ndarray]"]
+"""see(images uint8 (N, H, W, 3)) -> {"features": (N, D) float32, ...}, the outputs of an extractor."""
 
-    train: np.ndarray
-    train_labels: np.ndarray
-    heldout: np.ndarray
-    heldout_labels: np.ndarray
+
+class Extractor(Component):
+    """A frozen network whose features metrics compare."""
+
+    @property
+    def name(self) -> str:
+        """What values in its features are called: the kind, and what else one must know to compare them."""
+        return self.kind
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """Hash of the weights and of every setting that changes what is seen; a reference of another one is refused.
+
+        Raises:
+            DataError: the weights are not there; says how to get them.
+        """
+
+    @abstractmethod
+    def load(self, device: str = "cpu") -> See:
+        """Load the weights; returns what looks at images, some hundreds at a time.
+
+        Its outputs are "features" (N, D), and of networks that have them "logits" (N, classes) and "spatial" (N, E),
+        float32 all.
+
+        Raises:
+            DataError: the weights are not there, or those of another network.
+        """
+
+
+class RealImages(NamedTuple):
+    """Real data that a metric may compare with."""
+
+    reference: ImageSet
+    """What samples are compared with: the held-out images, or those of a reference file."""
+    train: ImageSet | None = None
+    """The training images, where the data set is there."""
 
 
 class Metric(Component):
@@ -302,16 +336,33 @@ class Metric(Component):
     higher_is_better: ClassVar[bool | None]
     """None where neither is: the best value is the floor."""
     unit: ClassVar[str] = ""
-    floor: ClassVar[Literal["heldout", "train"]] = "heldout"
+    floor: ClassVar[Literal["reference", "train"]] = "reference"
     """Which real images give the value that perfect samples would have."""
-    zero_on: ClassVar[Literal["heldout", "train"] | None] = None
+    zero_on: ClassVar[Literal["reference", "train"] | None] = None
     """Which real images, given as samples, have the value 0 exactly."""
     symmetric: ClassVar[bool] = False
-    """Whether exchanging the samples and the held-out images leaves the value."""
+    """Whether exchanging the samples and the reference leaves the value."""
+
+    @property
+    def name(self) -> str:
+        """What the value is called: the kind, and what else one must know to compare it with another."""
+        return self.kind
 
     @abstractmethod
-    def compute(self, images: np.ndarray, labels: np.ndarray, real: RealImages) -> float:
-        """Value for `images` uint8 (N, H, W, 3) that were asked for as `labels` (N,)."""
+    def compute(self, samples: ImageSet, real: RealImages) -> float:
+        """Value for a set of images; DataError where they do not fit."""
+
+    def error(self, samples: ImageSet, real: RealImages) -> float | None:
+        """Standard error of the value, None where it is not known.
+
+        Found by leaving out each tenth of the samples once (grouped jackknife, Efron & Tibshirani 1993, equation 11.5):
+        drawing with replacement, as the bootstrap does, would bring copies, which distances of neighbours take for
+        real. Those who know it better, or sooner, say so themselves.
+        """
+        values = [self.compute(rest, real) for rest in samples.left_out()]
+        mean = sum(values) / max(len(values), 1)
+        spread = sum((value - mean) ** 2 for value in values)
+        return math.sqrt((len(values) - 1) / len(values) * spread) if len(values) > 1 else None
 
 
 class Tracker(Component):
@@ -340,6 +391,7 @@ FAMILIES: dict[str, type[Component]] = {
     "autoencoders": Autoencoder,
     "datasets": Dataset,
     "backends": Backend,
+    "extractors": Extractor,
     "metrics": Metric,
     "trackers": Tracker,
 }

@@ -1,27 +1,29 @@
-"""Judge samples by a recipe's metrics, each beside the values of real images (floor) and of noise (ceiling)."""
+"""Judge samples by metrics, each beside the values of real images (floor) and of noise (ceiling)."""
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import numpy as np
 from attrs import field, frozen
 from rich.table import Table
 
-from dit_toolkit.components import Component, Dataset, Metric, RealImages
+from dit_toolkit.components import Component, Dataset, Metric, RealImages, Split
 from dit_toolkit.errors import DataError
 from dit_toolkit.images import to_uint8
+from dit_toolkit.imageset import ImageSet
 
 if TYPE_CHECKING:
     from dit_toolkit.recipe.schema import Recipe
 
-T = TypeVar("T")
-Progress = Callable[[Sequence[T], str], Iterable[T]]
-"""Wraps a sequence to show how far it is, like `rich.progress.track(sequence, description)`."""
-BATCH = 1_000
+NOISE = 1_000
+"""Most images of noise behind a ceiling."""
+T95 = 2.262
+"""Standard errors from the middle to either end of a 95 % interval, for an error estimated from ten parts (t, 9)."""
 
 
 @frozen(kw_only=True)
@@ -29,17 +31,25 @@ class Score:
     """One metric of the samples, and of what they should and should not be."""
 
     value: float
-    floor: float
-    """The same metric of as many real images of the same classes."""
-    ceiling: float
-    """The same metric of as many images of uniform noise."""
-    floor_split: Literal["heldout", "train"]
+    error: float | None
+    """Standard error of the value."""
+    floor: float | None
+    """The same metric of as many real images of the same classes; None where there are none."""
+    ceiling: float | None
+    """The same metric of at most 1,000 images of uniform noise."""
+    floor_split: str
+    """Where the real images are from: "reference", "train", or "halves" of the reference, one judged by the other."""
     floor_count: int
-    """Real images behind the floor; fewer than samples where the split has no more."""
+    """Real images behind the floor; fewer than samples where there are no more."""
     higher_is_better: bool | None
     """None where the best value is the floor."""
     unit: str = ""
     options: dict[str, Any] = field(factory=dict)
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The 95 % interval of the value."""
+        return None if self.error is None else (self.value - T95 * self.error, self.value + T95 * self.error)
 
 
 @frozen(kw_only=True)
@@ -54,38 +64,35 @@ class Results:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain dicts, lists, strings, numbers and None."""
-        return attrs.asdict(self)
+        scores = {name: {**attrs.asdict(score), "interval": score.interval} for name, score in self.scores.items()}
+        return {**attrs.asdict(self), "scores": scores}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Results:
         """Inverse of `as_dict`."""
-        return cls(**{**data, "scores": {name: Score(**score) for name, score in data["scores"].items()}})
+        names = [option.name for option in attrs.fields(Score)]
+        scores = {name: Score(**{key: score[key] for key in names}) for name, score in data["scores"].items()}
+        return cls(**{**data, "scores": scores})
 
 
-def evaluate(
-    images: np.ndarray, labels: np.ndarray, recipe: Recipe, *, progress: Progress[Any] | None = None
-) -> Results:
+def evaluate(images: np.ndarray, labels: np.ndarray, recipe: Recipe, *, device: str = "cpu") -> Results:
     """Compute every metric of `recipe.evaluate.metrics`, with floor and ceiling.
 
     Args:
         images: samples, uint8 (N, H, W, 3), of the size of the recipe's images.
         labels: the classes asked for, (N,).
         recipe: says what the samples were made with; its dataset gives the real images.
-        progress: wraps the list of metrics, as `rich.progress.track` does.
+        device: where extractors run.
 
     Raises:
         DataError: images and labels do not fit each other or the dataset.
+        Interrupted: something asked to stop.
     """
     start = time.perf_counter()
     labels = np.asarray(labels)
     check(images, labels, recipe.dataset)
-    real = real_images(recipe.dataset)
-    channels, height, width = recipe.dataset.shape
-    noise = np.random.default_rng(0).integers(0, 256, (len(images), height, width, channels), np.uint8)
-    noise = np.broadcast_to(noise, images.shape)  # grey noise for grey images
-    scores = {}
-    for metric in progress(recipe.evaluate.metrics, "evaluating") if progress else recipe.evaluate.metrics:
-        scores[metric.kind] = score(metric, images, labels, real, noise)
+    samples, real = ImageSet(images, labels, device=device), real_images(recipe.dataset, device)
+    scores = judge(recipe.evaluate.metrics, samples, real, noise(samples, recipe.dataset.shape[0]))
     counts = np.bincount(labels, minlength=len(recipe.dataset.class_names))
     return Results(
         scores=scores,
@@ -95,46 +102,108 @@ def evaluate(
     )
 
 
-def score(metric: Metric, images: np.ndarray, labels: np.ndarray, real: RealImages, noise: np.ndarray) -> Score:
-    """Compute one metric for samples (N, H, W, 3), for real images of the same classes and for noise (N, H, W, 3)."""
-    best, best_labels = perfect(metric, labels, real)
-    return Score(
-        value=metric.compute(images, labels, real),
-        floor=metric.compute(best, best_labels, real),
-        ceiling=metric.compute(noise, labels, real),
-        floor_split=metric.floor,
-        floor_count=len(best),
-        higher_is_better=metric.higher_is_better,
-        unit=metric.unit,
-        options=_options(metric),
-    )
+def judge(
+    metrics: Sequence[Metric], samples: ImageSet, real: RealImages, worst: ImageSet | None = None
+) -> dict[str, Score]:
+    """Compute metrics by name, of samples, of real images in their place, and of the worst there are, such as noise."""
+    found = {metric.name: (metric.compute(samples, real), metric.error(samples, real)) for metric in metrics}
+    floors = _Floors(samples, real)
+    scores = {}
+    for metric in metrics:
+        value, error = found[metric.name]
+        perfect, against, source = floors.of(metric)
+        scores[metric.name] = Score(
+            value=value,
+            error=error,
+            floor=metric.compute(perfect, against) if perfect else None,
+            ceiling=metric.compute(worst, real) if worst else None,
+            floor_split=source,
+            floor_count=len(perfect) if perfect else 0,
+            higher_is_better=metric.higher_is_better,
+            unit=metric.unit,
+            options=_options(metric),
+        )
+    return scores
 
 
-def perfect(metric: Metric, labels: np.ndarray, real: RealImages) -> tuple[np.ndarray, np.ndarray]:
-    """Real images (M, H, W, 3) of the metric's floor, with their labels (M,), of the classes of `labels` (N,)."""
-    pool, pool_labels = (
-        (real.train, real.train_labels) if metric.floor == "train" else (real.heldout, real.heldout_labels)
-    )
-    chosen = alike(labels, pool_labels)
-    return pool[chosen], pool_labels[chosen]
+def perfect(metrics: Sequence[Metric], samples: ImageSet, real: RealImages) -> dict[str, float]:
+    """The floor of each metric by name: its value for real images in the place of samples; nan where there are none."""
+    floors, values = _Floors(samples, real), {}
+    for metric in metrics:
+        images, against, _ = floors.of(metric)
+        values[metric.name] = metric.compute(images, against) if images else math.nan
+    return values
 
 
-def alike(labels: np.ndarray, pool: np.ndarray) -> np.ndarray:
-    """Pick indices of `pool` (M,) with as many items of every class as `labels` (N,), or all where there are fewer."""
+class _Floors:
+    """Real images in the place of samples: as many, and of the same classes. Each set is looked at once."""
+
+    def __init__(self, samples: ImageSet, real: RealImages) -> None:
+        self.samples, self.real = samples, real
+        self.sets: dict[str, ImageSet] = {}
+
+    def of(self, metric: Metric) -> tuple[ImageSet | None, RealImages, str]:
+        """Images for a metric (None where there are none), what they are compared with, and where they are from."""
+        reference, train = self.real
+        if metric.floor == "reference":
+            return self._set("reference", reference) if len(reference) else None, self.real, "reference"
+        if train is not None:
+            return self._set("train", train), self.real, "train"
+        order = np.random.default_rng(0).permutation(len(reference))
+        if len(order) < 2:
+            return None, self.real, ""
+        half, other = (reference.take(np.sort(part)) for part in np.array_split(order, 2))
+        return half, RealImages(other), "halves"
+
+    def _set(self, split: str, pool: ImageSet) -> ImageSet:
+        if split not in self.sets:
+            chosen = alike(self.samples, pool)
+            self.sets[split] = pool.take(chosen) if pool is self.real.reference else pool.apart(chosen)
+        return self.sets[split]
+
+
+def alike(samples: ImageSet, pool: ImageSet) -> np.ndarray:
+    """Indices of as many images of a pool as there are samples, of every class; all of a class that has fewer."""
     order = np.random.default_rng(0).permutation(len(pool))
+    if not (samples.labelled and pool.labelled):
+        return order[: len(samples)]
+    labels = pool.labels[order]
     return np.concatenate(
-        [order[pool[order] == c][:n] for c, n in zip(*np.unique(labels, return_counts=True), strict=True)]
+        [order[labels == c][:n] for c, n in zip(*np.unique(samples.labels, return_counts=True), strict=True)]
     )
 
 
-def real_images(dataset: Dataset) -> RealImages:
-    """Read both splits of a dataset whole, as uint8 (_, H, W, 3), not augmented."""
-    arrays = []
-    for name in ("train", "val"):
+def noise(samples: ImageSet, channels: int) -> ImageSet:
+    """At most `NOISE` images of uniform noise, grey for one channel, with labels of the samples."""
+    chosen = np.arange(len(samples))[:: -(-len(samples) // NOISE)]
+    shape = (len(chosen), *samples.images.shape[1:])
+    pixels = np.random.default_rng(0).integers(0, 256, (*shape[:3], channels), np.uint8)
+    labels = samples.labels[chosen] if samples.labelled else None
+    return ImageSet(np.broadcast_to(pixels, shape), labels, device=samples.device, name="noise")
+
+
+@frozen
+class _Read:
+    """Images of a split, uint8 (N, H, W, 3), not augmented, read when they are asked for."""
+
+    split: Split
+    shape: tuple[int, int, int, int]
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    def __getitem__(self, index: np.ndarray) -> np.ndarray:
+        return to_uint8(self.split.batch(index)[0])
+
+
+def real_images(dataset: Dataset, device: str = "cpu") -> RealImages:
+    """Both splits of a dataset; the held-out one is the reference."""
+    sets = []
+    for name in ("val", "train"):
         split = dataset.open(name)
-        parts = np.array_split(np.arange(len(split)), -(-len(split) // BATCH))
-        arrays += [np.concatenate([to_uint8(split.batch(part)[0]) for part in parts]), split.labels]
-    return RealImages(*arrays)
+        pixels = _Read(split, (len(split), *dataset.shape[1:], 3))
+        sets.append(ImageSet(pixels, split.labels, device=device, name=f"{name} images"))
+    return RealImages(*sets)
 
 
 def check(images: np.ndarray, labels: np.ndarray, dataset: Dataset) -> None:
@@ -194,11 +263,13 @@ def table(results: Results) -> Table:
     """Lay the results out for a terminal; the arrow says which way is better."""
     table = Table(title=f"{results.settings['num_samples']:,} samples", caption="\n".join(results.warnings) or None)
     table.add_column("metric")
-    for column in ("samples", "floor (real)", "ceiling (noise)", "better"):
+    for column in ("samples", "95 % interval", "floor (real)", "ceiling (noise)", "better"):
         table.add_column(column, justify="right")
     for name, s in results.scores.items():
         label = f"{name} ({s.unit})" if s.unit else name
-        table.add_row(label, *(f"{x:.4g}" for x in (s.value, s.floor, s.ceiling)), ARROWS[s.higher_is_better])
+        between = "" if s.interval is None else " to ".join(f"{end:.4g}" for end in s.interval)
+        bounds = ["" if x is None else f"{x:.4g}" for x in (s.floor, s.ceiling)]
+        table.add_row(label, f"{s.value:.4g}", between, *bounds, ARROWS[s.higher_is_better])
     return table
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import secrets
+import struct
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -19,6 +21,7 @@ from dit_toolkit.errors import DataError, StorageError
 from dit_toolkit.files import fsync
 
 MEMBER = "arr_0.npy"
+CHUNK = 2**24
 CELL = 96
 """Largest side of a small image in a grid, in pixels, after upscaling by a whole factor."""
 MARGIN = 12
@@ -120,6 +123,9 @@ class NpzWriter:
 def read_npz(path: Path | str) -> np.ndarray:
     """Read the images uint8 (N, H, W, 3) of the array `arr_0`; other arrays (ADM's `mu`, `sigma`) are left alone.
 
+    The whole is compared with its checksum. Where it is not compressed it is then mapped from the file and not held in
+    memory, and cannot be written to.
+
     Raises:
         DataError: the file is missing, damaged or no .npz, or `arr_0` is missing, pickled or of another type or shape.
     """
@@ -128,8 +134,16 @@ def read_npz(path: Path | str) -> np.ndarray:
         with zipfile.ZipFile(path) as archive:
             if MEMBER not in archive.namelist():
                 raise DataError(f"{path}: holds no array arr_0; it holds {', '.join(archive.namelist()) or 'nothing'}")
-            with archive.open(MEMBER) as member:
-                return _read_array(member, path)
+            info = archive.getinfo(MEMBER)
+            with archive.open(info) as member:
+                shape, fortran, start = _read_header(member, path)
+                mapped = info.compress_type == zipfile.ZIP_STORED and not fortran
+                images = None if mapped else np.empty(shape, np.uint8, order="F" if fortran else "C")
+                _read_whole(member, shape, images, path)
+        if images is None:
+            offset = _start_of(path, info) + start
+            images = np.memmap(path, np.uint8, "r", offset, shape).view(np.ndarray)
+        return images
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
     except zipfile.BadZipFile as error:
@@ -138,8 +152,8 @@ def read_npz(path: Path | str) -> np.ndarray:
         raise DataError(f"{path}: cannot be read ({error})") from error
 
 
-def _read_array(member: IO[bytes], path: Path) -> np.ndarray:
-    """Read one .npy stream, without ever unpickling."""
+def _read_header(member: IO[bytes], path: Path) -> tuple[tuple[int, ...], bool, int]:
+    """Shape, order and start of the data of one .npy stream of images, without ever unpickling."""
     version = np.lib.format.read_magic(member)
     read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, fortran, dtype = read_header(member)
@@ -147,14 +161,28 @@ def _read_array(member: IO[bytes], path: Path) -> np.ndarray:
         raise DataError(f"{path}: arr_0 holds pickled objects, which are never loaded; expected uint8 (N, H, W, 3)")
     if dtype != np.uint8 or len(shape) != 4 or shape[3] != 3 or 0 in shape:
         raise DataError(f"{path}: arr_0 is {dtype} ({_sizes(shape)}); expected uint8 (N, H, W, 3)")
-    images = np.empty(shape, np.uint8, order="F" if fortran else "C")
-    # Reading to the very end makes zipfile compare the checksum.
-    room, filled = images.reshape(-1, order="A").data, 0
-    while count := member.readinto(room[filled : filled + 2**24]):  # type: ignore[attr-defined]
+    return shape, fortran, member.tell()
+
+
+def _read_whole(member: IO[bytes], shape: tuple[int, ...], images: np.ndarray | None, path: Path) -> None:
+    """Read the data of an .npy stream to its end, which makes zipfile compare the checksum; into `images` if given."""
+    size, filled = math.prod(shape), 0
+    room = None if images is None else images.reshape(-1, order="A").data
+    buffer = memoryview(bytearray(min(size, CHUNK)))
+    while count := member.readinto(buffer if room is None else room[filled : filled + CHUNK]):  # type: ignore[attr-defined]
         filled += count
-    if filled != images.size or member.read(1):
-        raise DataError(f"{path}: arr_0 ({_sizes(shape)}) is not {images.size} bytes long; the file is damaged")
-    return images
+        if filled >= size:
+            break
+    if filled != size or member.read(1):
+        raise DataError(f"{path}: arr_0 ({_sizes(shape)}) is not {size} bytes long; the file is damaged")
+
+
+def _start_of(path: Path, info: zipfile.ZipInfo) -> int:
+    """Where the data of a member begins: behind its local header of 30 bytes, its name and its extra field."""
+    with path.open("rb") as file:
+        file.seek(info.header_offset + 26)
+        name, extra = struct.unpack("<HH", file.read(4))
+    return info.header_offset + 30 + int(name) + int(extra)
 
 
 def read_folder(path: Path | str) -> np.ndarray:

@@ -7,9 +7,9 @@ import resource
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import tomli
@@ -18,11 +18,11 @@ import torch
 from dit_toolkit import checkpoint, distributed, flops, stop, validation
 from dit_toolkit.build import build_model
 from dit_toolkit.doctor.room import preflight
-from dit_toolkit.errors import CheckpointError, DataError, Interrupted, RecipeError
+from dit_toolkit.errors import CheckpointError, DataError, RecipeError
 from dit_toolkit.evaluation import evaluate, table
 from dit_toolkit.images import grid, read_npz
 from dit_toolkit.nn.dit import count_parameters
-from dit_toolkit.progress import log, track, warn
+from dit_toolkit.progress import log, warn
 from dit_toolkit.provenance import provenance
 from dit_toolkit.recipe.autoencoder import AnyRecipe, AutoencoderRecipe, autoencoder_sizes
 from dit_toolkit.recipe.load import dumps
@@ -38,7 +38,6 @@ from dit_toolkit.training.loop import train as train_steps
 from dit_toolkit.training.pictures import FOLDER
 from dit_toolkit.weights import refuse_other_shapes
 
-T = TypeVar("T")
 STAGES = ("train", "sample", "evaluate")
 """What is done where nothing is said; "validate" is done where it is asked for."""
 FREE = {
@@ -220,17 +219,9 @@ def _show_and_judge(recipe: Recipe, place: Path, judge: bool) -> None:
         grid(images, labels, names, columns=recipe.sample.grid_columns).save(place / "grid.png")
         log(f"{place / 'grid.png'} shows {recipe.sample.grid_columns} samples of each class")
     if judge and recipe.evaluate.metrics:
-        results = evaluate(images, labels, recipe, progress=_until_stopped)
+        results = evaluate(images, labels, recipe, device=distributed.device())
         (place / "evaluation.json").write_text(json.dumps(results.as_dict(), indent=1))
         _print(table(results))
-
-
-def _until_stopped(items: Sequence[T], description: str) -> Iterator[T]:
-    """Go through `items`, showing how far it is; Interrupted where something asks to stop."""
-    for item in track(items, description):
-        if stop.requested():
-            raise Interrupted("stopped while evaluating; the same command goes on")
-        yield item
 
 
 def _place(folder: Path, trained: Trained) -> tuple[Path, bool]:

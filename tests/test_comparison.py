@@ -15,7 +15,7 @@ from rich.console import Console
 
 import dit_toolkit as dit
 from dit_toolkit import comparison, stop
-from dit_toolkit.comparison import compare, faults, name_of, standard_error, table
+from dit_toolkit.comparison import compare, faults, name_of, table
 from dit_toolkit.components import Metric
 from dit_toolkit.images import read_npz
 from dit_toolkit.samplers.ddim import DDIMSampler
@@ -33,8 +33,8 @@ class Mean(Metric):
     kind = "mean"
     higher_is_better = True
 
-    def compute(self, images, labels, real):
-        return float(images.mean())
+    def compute(self, samples, real):
+        return float(samples.each("mean", lambda block: block.mean((1, 2, 3))).mean())
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +123,7 @@ def judged(trained, tmp_path, values, higher, floor, **options):
         kind = "given"
         higher_is_better = higher
 
-        def compute(self, images, labels, real):
+        def compute(self, samples, real):
             return next(asked)
 
     asked = iter([*values, floor, *[values[0]] * 30])
@@ -147,14 +147,6 @@ def test_the_cheapest_within_the_tolerance_is_recommended(trained, tmp_path, hig
     result = judged(trained, tmp_path, values, higher, 1.0, tolerance=tolerance)
     assert result.recommended == name
     assert f"within {tolerance:.3g} of the best" in result.rule
-
-
-def test_the_jackknife_of_a_mean_is_its_standard_error():
-    images = np.random.default_rng(1).normal(5, 2, (1000, 1, 1, 3))
-    images[..., 1:] = images[..., :1]
-    error = standard_error(Mean(), images, np.zeros(1000, int), None)
-    assert error == pytest.approx(2 / np.sqrt(1000), rel=0.5)
-    assert standard_error(Mean(), images[:1], np.zeros(1, int), None) == 0
 
 
 @frozen(kw_only=True)

@@ -10,15 +10,18 @@ from attrs import frozen
 from rich.console import Console
 
 from dit_toolkit.autoencoders.identity import Identity
-from dit_toolkit.components import Metric
+from dit_toolkit.components import Metric, RealImages
 from dit_toolkit.datasets.fashion import Fashion
 from dit_toolkit.errors import DataError
-from dit_toolkit.evaluation import Results, alike, evaluate, real_images, table
+from dit_toolkit.evaluation import T95, Results, alike, evaluate, judge, real_images, table
+from dit_toolkit.extractors.fashion import Fashion as Classifier
+from dit_toolkit.imageset import ImageSet
 from dit_toolkit.metrics.class_accuracy import ClassAccuracy
-from dit_toolkit.metrics.fd_fashion import FDFashion
+from dit_toolkit.metrics.frechet_distance import FrechetDistance
 from dit_toolkit.metrics.memorisation import Memorisation
 
 SPLITS = real_images(Fashion())
+FD = FrechetDistance(extractor=Classifier())
 
 
 @frozen(kw_only=True)
@@ -30,8 +33,8 @@ class Brightness(Metric):
     unit = "levels"
     scale: float = 1.0
 
-    def compute(self, images, labels, real):
-        return float(images.mean()) * self.scale
+    def compute(self, samples, real):
+        return float(samples.each("mean", lambda block: block.mean((1, 2, 3))).mean()) * self.scale
 
 
 @frozen(kw_only=True)
@@ -54,21 +57,23 @@ def make_recipe(*metrics, **sample):
 
 
 def draw(count, labels=None):
+    """Training images of the classes asked for."""
     labels = np.arange(count) % 10 if labels is None else labels
-    chosen = alike(labels, SPLITS.train_labels)
-    return SPLITS.train[chosen], SPLITS.train_labels[chosen]
+    chosen = alike(ImageSet(np.zeros((len(labels), 32, 32, 3), np.uint8), labels), SPLITS.train)
+    return SPLITS.train.images[chosen], SPLITS.train.labels[chosen]
 
 
-def test_real_images_are_both_splits_whole():
-    assert SPLITS.train.shape == (8_500, 32, 32, 3)
-    assert SPLITS.heldout.shape == (1_500, 32, 32, 3)
-    assert SPLITS.heldout[..., 0].max() == 255
-    np.testing.assert_array_equal(SPLITS.heldout_labels, Fashion().open("val").labels)
+def test_real_images_are_both_splits_and_read_when_they_are_asked_for():
+    assert SPLITS.train.images.shape == (8_500, 32, 32, 3)
+    assert SPLITS.reference.images.shape == (1_500, 32, 32, 3)
+    first = SPLITS.reference.images[np.arange(20)]
+    assert (first.dtype, first.shape, first.max()) == (np.uint8, (20, 32, 32, 3), 255)
+    np.testing.assert_array_equal(SPLITS.reference.labels, Fashion().open("val").labels)
 
 
 def test_three_metrics_of_training_images_are_told_apart():
     images, labels = draw(300)
-    results = evaluate(images, labels, make_recipe(ClassAccuracy(), FDFashion(), Memorisation()))
+    results = evaluate(images, labels, make_recipe(ClassAccuracy(), FD, Memorisation()))
     accuracy, distance, copies = results.scores.values()
     assert list(results.scores) == ["class-accuracy", "fd-fashion", "memorisation"]
     assert accuracy.value > 0.9
@@ -106,14 +111,33 @@ def test_results_are_json_and_come_back():
     score = results.scores["brightness"]
     assert score.options == {"scale": 2.0}
     assert score.ceiling == pytest.approx(255, abs=2)
-    assert (score.floor_split, score.floor_count) == ("heldout", 20)
+    assert (score.floor_split, score.floor_count) == ("reference", 20)
 
 
 def test_floor_has_the_classes_of_the_samples():
     labels = np.array([1] * 30 + [8] * 10)
-    chosen = alike(labels, SPLITS.heldout_labels)
-    assert np.bincount(SPLITS.heldout_labels[chosen]).tolist() == [0, 30, 0, 0, 0, 0, 0, 0, 10]
+    chosen = alike(ImageSet(np.zeros((40, 1, 1, 3), np.uint8), labels), SPLITS.reference)
+    assert np.bincount(SPLITS.reference.labels[chosen]).tolist() == [0, 30, 0, 0, 0, 0, 0, 0, 10]
     assert len(set(chosen.tolist())) == 40
+
+
+def test_where_classes_are_not_known_any_images_are_the_floor():
+    chosen = alike(ImageSet(np.zeros((40, 1, 1, 3), np.uint8)), SPLITS.reference)
+    assert len(set(chosen.tolist())) == 40
+
+
+def test_a_reference_alone_is_judged_by_its_other_half():
+    samples = ImageSet(*draw(100))
+    score = judge([FD], samples, RealImages(SPLITS.reference))["fd-fashion"]
+    assert (score.floor_split, score.floor_count, score.ceiling) == ("halves", 750, None)
+    assert 0 < score.floor < score.value
+
+
+def test_the_interval_is_that_of_the_error():
+    score = evaluate(*draw(100), make_recipe(Brightness())).scores["brightness"]
+    assert score.interval == (score.value - T95 * score.error, score.value + T95 * score.error)
+    assert score.error > 0
+    assert evaluate(*draw(1), make_recipe(Brightness())).scores["brightness"].interval is None
 
 
 def test_floor_is_smaller_where_the_split_has_no_more():
@@ -153,17 +177,6 @@ def test_samples_that_do_not_fit_are_refused(images, labels, message):
         evaluate(images, np.array(labels), make_recipe(Brightness()))
 
 
-def test_progress_wraps_the_metrics():
-    seen = []
-
-    def track(items, description):
-        seen.append((description, len(items)))
-        return iter(items)
-
-    evaluate(*draw(10), make_recipe(Brightness()), progress=track)
-    assert seen == [("evaluating", 1)]
-
-
 def test_table_shows_values_and_directions():
     results = evaluate(*draw(10), make_recipe(Brightness()))
     score = attrs.evolve(results.scores["brightness"], value=0.5, higher_is_better=False, unit="")
@@ -174,5 +187,5 @@ def test_table_shows_values_and_directions():
     text = captured.get()
     assert "10 samples" in text
     brightness, distance = (line.split("│") for line in text.splitlines() if "levels" in line or "distance" in line)
-    assert [cell.strip() for cell in brightness[1::4]] == ["brightness (levels)", "≈ floor"]
-    assert [cell.strip() for cell in distance[1:3] + distance[5:6]] == ["distance", "0.5", "↓"]
+    assert [cell.strip() for cell in brightness[1::5]] == ["brightness (levels)", "≈ floor"]
+    assert [cell.strip() for cell in distance[1:3] + distance[6:7]] == ["distance", "0.5", "↓"]

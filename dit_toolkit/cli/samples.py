@@ -23,7 +23,7 @@ from dit_toolkit.cli.options import (
 )
 from dit_toolkit.cli.shell import emit, emit_json
 from dit_toolkit.errors import DataError
-from dit_toolkit.progress import is_main, track
+from dit_toolkit.progress import is_main
 
 
 @click.command()
@@ -97,7 +97,7 @@ def evaluate(
     from dit_toolkit.images import read_npz
 
     labels = np.asarray(_sidecar(samples)["labels"], dtype=np.int64)
-    results = evaluate(read_npz(samples), labels, loaded, progress=track)
+    results = evaluate(read_npz(samples), labels, loaded)
     if as_json:
         emit_json(results.as_dict())
     elif is_main():

@@ -7,7 +7,7 @@ from dit_toolkit.hookspecs.data import register_autoencoders, register_datasets
 from dit_toolkit.hookspecs.denoising import register_objectives, register_samplers
 from dit_toolkit.hookspecs.markers import API, NAME, hookimpl, hookspec
 from dit_toolkit.hookspecs.network import register_blocks, register_patchifiers
-from dit_toolkit.hookspecs.running import register_backends, register_metrics, register_trackers
+from dit_toolkit.hookspecs.running import register_backends, register_extractors, register_metrics, register_trackers
 
 __all__ = [
     "API",
@@ -18,6 +18,7 @@ __all__ = [
     "register_backends",
     "register_blocks",
     "register_datasets",
+    "register_extractors",
     "register_metrics",
     "register_objectives",
     "register_patchifiers",

@@ -1,10 +1,10 @@
-"""The hooks around a run: backends, metrics and trackers."""
+"""The hooks around a run: backends, extractors, metrics and trackers."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from dit_toolkit.components import Backend, Metric, Tracker
+from dit_toolkit.components import Backend, Extractor, Metric, Tracker
 from dit_toolkit.hookspecs.markers import hookspec
 
 
@@ -77,6 +77,46 @@ def register_backends() -> Iterable[type[Backend]]:
 
 
 @hookspec
+def register_extractors() -> Iterable[type[Extractor]]:
+    '''Return the extractors this plugin offers.
+
+    A complete plugin::
+
+        import hashlib
+
+        import numpy as np
+        from attrs import field, frozen
+        from attrs.validators import ge
+
+        from dit_toolkit import Extractor, hookimpl
+
+
+        @frozen(kw_only=True)
+        class Projection(Extractor):
+            """Random projections of the pixels."""
+
+            kind = "projection"
+            size: int = field(default=64, validator=ge(1))
+
+            def fingerprint(self):
+                return hashlib.sha256(f"projection {self.size}".encode()).hexdigest()
+
+            def load(self, device="cpu"):
+                def see(images):
+                    pixels = images.reshape(len(images), -1) / np.float32(255)
+                    matrix = np.random.default_rng(0).normal(size=(pixels.shape[1], self.size))
+                    return {"features": pixels @ matrix.astype(np.float32)}
+
+                return see
+
+
+        @hookimpl
+        def register_extractors():
+            return [Projection]
+    '''
+
+
+@hookspec
 def register_metrics() -> Iterable[type[Metric]]:
     '''Return the metrics this plugin offers.
 
@@ -90,17 +130,22 @@ def register_metrics() -> Iterable[type[Metric]]:
 
         @frozen(kw_only=True)
         class Brightness(Metric):
-            """Distance of the mean grey level to that of the held-out images."""
+            """Distance of the mean grey level to that of the reference."""
 
             kind = "brightness"
             higher_is_better = False
             unit = "grey levels"
             floor = "train"
-            zero_on = "heldout"
+            zero_on = "reference"
             symmetric = True
 
-            def compute(self, images, labels, real):
-                return float(abs(np.mean(images) - np.mean(real.heldout)))
+            def compute(self, samples, real):
+                levels = [images.each("grey level", mean_level) for images in (samples, real.reference)]
+                return float(abs(levels[0].mean() - levels[1].mean()))
+
+
+        def mean_level(block):
+            return np.mean(block, axis=(1, 2, 3))
 
 
         @hookimpl

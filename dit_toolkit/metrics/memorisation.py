@@ -5,8 +5,11 @@ from __future__ import annotations
 import numpy as np
 from attrs import frozen
 
+from dit_toolkit import stop
 from dit_toolkit.components import Metric, RealImages
-from dit_toolkit.errors import DataError
+from dit_toolkit.errors import DataError, Interrupted
+from dit_toolkit.imageset import ImageSet
+from dit_toolkit.progress import progress
 
 BLOCK = 2_048
 
@@ -24,39 +27,63 @@ class Memorisation(Metric):
     unit = "ratio"
     zero_on = "train"
 
-    def compute(self, images: np.ndarray, labels: np.ndarray, real: RealImages) -> float:  # noqa: ARG002
-        """Ratio of the medians for `images` uint8 (N, H, W, 3), of the size of the real ones, whatever their labels."""
-        if images.shape[1:] != real.train.shape[1:]:
-            raise DataError(f"memorisation: images are {images.shape[1:]}, the training images {real.train.shape[1:]}")
-        # Three equal channels multiply every distance by the same factor, which the ratio cancels.
-        channels = 1 if all(_is_grey(x) for x in (images, real.train, real.heldout)) else 3
-        train = real.train[..., :channels]
-        samples, heldout = (np.median(nearest(x[..., :channels], train)) for x in (images, real.heldout))
+    def compute(self, samples: ImageSet, real: RealImages) -> float:
+        """Ratio of the medians, for images of the size of the training images; DataError where there are none."""
+        if real.train is None:
+            raise DataError("memorisation: needs the training images, which a reference file does not have")
+        sets = (samples, real.reference)
+        for images in sets:
+            if images.images.shape[1:] != real.train.images.shape[1:]:
+                seen, other = images.images.shape[1:], real.train.images.shape[1:]
+                raise DataError(f"memorisation: images are {seen}, the training images {other}")
+        found, heldout = (np.median(_distances(images, real.train)) for images in sets)
         if heldout == 0:
             raise DataError("memorisation: most held-out images are copies of training images")
-        return float(samples / heldout)
+        return float(found / heldout)
 
 
-def nearest(images: np.ndarray, train: np.ndarray) -> np.ndarray:
-    """L2 distance (N,) of every image to the nearest of `train`, both uint8 (_, H, W, C), in grey levels of 255.
+def _distances(images: ImageSet, train: ImageSet) -> np.ndarray:
+    """L2 distance (N,) of every image to the nearest training image."""
+    return images.once(("nearest", id(train)), lambda whole: nearest(whole, train))
+
+
+def nearest(images: ImageSet, train: ImageSet) -> np.ndarray:
+    """L2 distance (N,) of every image to the nearest of `train`, over all three channels, in grey levels of 255.
 
     Found by |a - b|^2 = |a|^2 - 2 ab + |b|^2 in float32, block by block, then computed exactly: a copy has distance 0.
     """
-    a, b = images.reshape(len(images), -1), train.reshape(len(train), -1)
-    best, found = np.full(len(a), np.inf, np.float32), np.zeros(len(a), np.int64)
-    for start in range(0, len(b), BLOCK):
-        part = b[start : start + BLOCK].astype(np.float32)  # (M, H W C)
-        norms = np.einsum("ij,ij->i", part, part)
-        for row in range(0, len(a), BLOCK):
-            rows = slice(row, row + BLOCK)
-            partial = norms - 2 * (a[rows].astype(np.float32) @ part.T)  # (N, M), lacks |a|^2
-            index = partial.argmin(1)
-            value = np.take_along_axis(partial, index[:, None], 1)[:, 0]
-            closer = value < best[rows]
-            best[rows][closer], found[rows][closer] = value[closer], start + index[closer]
-    return np.array([np.linalg.norm(x.astype(np.float64) - b[i]) for x, i in zip(a, found, strict=True)])
+    grey = all(each.each("grey", _is_grey).all() for each in (images, train))
+    channels = 1 if grey else 3
+    best, found = np.full(len(images), np.inf, np.float32), np.zeros(len(images))
+    with progress("nearest training image", len(train)) as bar:
+        for block in train.blocks(BLOCK):
+            if stop.requested():
+                raise Interrupted(
+                    "stopped while the nearest training images were sought; the same command does it again"
+                )
+            b = _rows(block, channels)
+            norms, start = np.einsum("ij,ij->i", b, b), 0
+            for part in images.blocks(BLOCK):
+                rows, a = slice(start, start + len(part)), _rows(part, channels)
+                partial = norms - 2 * (a @ b.T)  # (N, M), lacks |a|^2
+                index = partial.argmin(1)
+                value = np.take_along_axis(partial, index[:, None], 1)[:, 0]
+                closer = value < best[rows]
+                best[rows][closer] = value[closer]
+                exact = a[closer].astype(np.float64) - b[index[closer]]
+                found[rows][closer] = np.linalg.norm(exact, axis=1)
+                start += len(part)
+            bar.advance(len(block))
+    distances: np.ndarray = found * np.sqrt(3 / channels)
+    return distances
 
 
-def _is_grey(images: np.ndarray) -> bool:
-    """Whether all channels of `images` (N, H, W, 3) are equal."""
-    return bool((images[..., :1] == images[..., 1:]).all())
+def _rows(block: np.ndarray, channels: int) -> np.ndarray:
+    """The first channels of images (N, H, W, 3) as rows (N, D) of float32."""
+    return block[..., :channels].reshape(len(block), -1).astype(np.float32)
+
+
+def _is_grey(block: np.ndarray) -> np.ndarray:
+    """Whether (N,) all channels of each image (N, H, W, 3) are equal."""
+    grey: np.ndarray = (block[..., :1] == block[..., 1:]).all((1, 2, 3))
+    return grey

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from dit_toolkit.errors import DataError
-from dit_toolkit.metrics import classifier
+from dit_toolkit.extractors import classifier
 from dit_toolkit.nn.autoencoder import Output, kl_divergence
 from dit_toolkit.nn.perceptual import PerceptualDistance
 from dit_toolkit.random import Generator, randn_like

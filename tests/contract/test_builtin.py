@@ -16,8 +16,9 @@ from dit_toolkit.blocks.in_context import InContext
 from dit_toolkit.components import FAMILIES, family_of
 from dit_toolkit.datasets.fashion import Fashion
 from dit_toolkit.datasets.synthetic import Synthetic
+from dit_toolkit.extractors.fashion import Fashion as Classifier
 from dit_toolkit.metrics.class_accuracy import ClassAccuracy
-from dit_toolkit.metrics.fd_fashion import FDFashion
+from dit_toolkit.metrics.frechet_distance import FrechetDistance
 from dit_toolkit.metrics.memorisation import Memorisation
 from dit_toolkit.objectives.ddpm import DDPM
 from dit_toolkit.objectives.edm import EDM
@@ -113,8 +114,9 @@ COMPONENTS = [
     *(DeepSpeed(zero_stage=stage) for stage in (0, 1, 2, 3)),
     DeepSpeed(zero_stage=2, offload="optimizer"),
     DeepSpeed(zero_stage=3, offload="all"),
+    Classifier(),
     ClassAccuracy(),
-    FDFashion(),
+    FrechetDistance(extractor=Classifier()),
     Memorisation(),
     CSV(),
     TensorBoard(),

@@ -3,14 +3,12 @@
 import numpy as np
 import pytest
 
-from dit_toolkit.components import RealImages
 from dit_toolkit.datasets.fashion import IMAGES, SHA256, Fashion
 from dit_toolkit.errors import DataError
+from dit_toolkit.extractors import classifier
 from dit_toolkit.images import to_uint8
-from dit_toolkit.metrics import classifier
+from dit_toolkit.imageset import ImageSet
 from dit_toolkit.metrics.class_accuracy import ClassAccuracy
-
-EMPTY = RealImages(*[np.zeros(0)] * 4)
 
 
 @pytest.mark.parametrize(("split", "key"), [("val", "accuracy_heldout"), ("train", "accuracy_train")])
@@ -18,7 +16,7 @@ def test_accuracy_is_the_recorded_one(split, key):
     opened = Fashion().open(split)
     images = to_uint8(opened.batch(np.arange(len(opened)))[0])
     recorded = float(classifier.metadata()[key])
-    assert ClassAccuracy().compute(images, opened.labels, EMPTY) == pytest.approx(recorded, abs=1e-3)
+    assert ClassAccuracy().compute(ImageSet(images, opened.labels), None) == pytest.approx(recorded, abs=1e-3)
     assert recorded >= 0.9
 
 
@@ -29,7 +27,7 @@ def test_padding_does_not_matter():
         features.append(classifier.classify(to_uint8(split.batch(np.arange(50))[0]))[1])
     np.testing.assert_array_equal(*features)
     assert features[0].shape == (50, 128)
-    assert features[0].dtype == np.float64
+    assert features[0].dtype == np.float32
 
 
 def test_weights_are_small_and_made_from_the_shipped_data():
@@ -49,9 +47,9 @@ def test_other_weights_are_refused(tmp_path):
 @pytest.mark.parametrize("size", [16, 256])
 def test_images_of_other_sizes_are_refused(size):
     with pytest.raises(DataError, match=f"images are {size} x {size}; the Fashion-MNIST classifier takes"):
-        ClassAccuracy().compute(np.zeros((2, size, size, 3), np.uint8), np.zeros(2, int), EMPTY)
+        ClassAccuracy().compute(ImageSet(np.zeros((2, size, size, 3), np.uint8), np.zeros(2, int)), None)
 
 
 def test_labels_of_other_data_are_refused():
     with pytest.raises(DataError, match="seen class 207"):
-        ClassAccuracy().compute(np.zeros((1, 32, 32, 3), np.uint8), np.array([207]), EMPTY)
+        ClassAccuracy().compute(ImageSet(np.zeros((1, 32, 32, 3), np.uint8), np.array([207])), None)

@@ -46,7 +46,7 @@ SETTLED = {
     for cls in (Recipe, Model, Train, Sample)
     for option in attrs.fields(cls)
     if isinstance(option.default, attrs.Factory)
-}
+} | {("metrics", 0, "extractor")}
 """Tables that may leave out their kind: it is the default component's."""
 
 Path = tuple[str | int, ...]
@@ -71,7 +71,7 @@ def mutations(recipe: dict[str, Any]) -> Iterator[Mutation]:
             spot = (*path, key)
             for wrong in _misspelt(key):
                 yield Mutation(f"{where}: {key} as {wrong}", wrong, _renamed(recipe, spot, wrong))
-            if spot in REQUIRED or (key == "kind" and path[-1] not in SETTLED):
+            if spot in REQUIRED or (key == "kind" and not {path[-1], path[-3:]} & SETTLED):
                 yield Mutation(f"{where}: {key} missing", key, _without(recipe, spot))
             for wrong in _wrong_values(key, table[key]):
                 yield Mutation(f"{where}: {key} = {str(wrong)[:40]}", key, _with(recipe, spot, wrong))

@@ -187,7 +187,7 @@ class Accuracy(Metric):
     higher_is_better = True
     threshold: float = field(default=0.5, validator=[ge(0), lt(1)])
 
-    def compute(self, images, labels, real):
+    def compute(self, samples, real):
         return 0.0
 
 
@@ -197,7 +197,7 @@ class Distance(Metric):
     higher_is_better = False
     features: Literal["penultimate", "logits"] = "penultimate"
 
-    def compute(self, images, labels, real):
+    def compute(self, samples, real):
         return 0.0
 
 

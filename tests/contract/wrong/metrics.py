@@ -1,15 +1,28 @@
-import numpy as np
+import math
 
-from dit_toolkit.metrics.fd_fashion import FDFashion
+import numpy as np
+from attrs import frozen
+
+from dit_toolkit.components import Metric
 from dit_toolkit.metrics.memorisation import Memorisation
 from tests.contract.wrong import wrong
 
 
-class Brightness(FDFashion):
+@frozen(kw_only=True)
+class Brightness(Metric):
     """The mean's distance to that of the held-out images: quick, and right."""
 
-    def compute(self, images, labels, real):
-        return abs(float(images.mean()) - float(real.heldout.mean()))
+    kind = "brightness"
+    higher_is_better = False
+    floor = "train"
+    zero_on = "reference"
+    symmetric = True
+
+    def compute(self, samples, real):
+        means = [
+            images.each("mean", lambda block: block.mean((1, 2, 3))).mean() for images in (samples, real.reference)
+        ]
+        return abs(float(means[0] - means[1]))
 
 
 @wrong("declarations")
@@ -23,8 +36,16 @@ class Floorless(Brightness):
 class Numpy(Brightness):
     kind = "brightness"
 
-    def compute(self, images, labels, real):
-        return np.float64(Brightness.compute(self, images, labels, real))
+    def compute(self, samples, real):
+        return np.float64(Brightness.compute(self, samples, real))
+
+
+@wrong("error_is_a_number")
+class Certain(Brightness):
+    kind = "brightness"
+
+    def error(self, samples, real):
+        return math.nan
 
 
 @wrong("deterministic")
@@ -32,8 +53,8 @@ class Random(Brightness):
     kind = "brightness"
     symmetric = False
 
-    def compute(self, images, labels, real):
-        value = Brightness.compute(self, images, labels, real)
+    def compute(self, samples, real):
+        value = Brightness.compute(self, samples, real)
         return value * (1 + 1e-7 * float(np.random.default_rng().random()))
 
 
@@ -45,18 +66,18 @@ class FirstImages(Brightness):
     zero_on = None
     symmetric = False
 
-    def compute(self, images, labels, real):
-        return Brightness.compute(self, images[: len(images) // 2], labels, real)
+    def compute(self, samples, real):
+        return Brightness.compute(self, samples.take(np.arange(len(samples) // 2)), real)
 
 
 @wrong("input_is_kept")
 class InPlace(Brightness):
     kind = "brightness"
 
-    def compute(self, images, labels, real):
-        value = Brightness.compute(self, images, labels, real)
-        if len(images) == 100 and images.flags.owndata:
-            images[0, 0, 0] ^= 1
+    def compute(self, samples, real):
+        value = Brightness.compute(self, samples, real)
+        if len(samples) == 100:
+            samples.images[0, 0, 0] ^= 1
         return value
 
 
@@ -70,8 +91,8 @@ class UpsideDown(Brightness):
 class Offset(Brightness):
     kind = "brightness"
 
-    def compute(self, images, labels, real):
-        return 1 + Brightness.compute(self, images, labels, real)
+    def compute(self, samples, real):
+        return 1 + Brightness.compute(self, samples, real)
 
 
 @wrong("symmetric")

@@ -1,4 +1,4 @@
-"""The classifier of Fashion-MNIST that comes with the package, shared by the metrics that need one."""
+"""The classifier of Fashion-MNIST that comes with the package."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ BATCH = 500
 
 
 def classify(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Classes int64 (N,) and penultimate features float64 (N, 128) of `images` uint8 (N, S, S, 3), 28 <= S <= 32.
+    """Logits (N, 10) and penultimate features (N, 128), float32, of `images` uint8 (N, S, S, 3), 28 <= S <= 32.
 
     Colours are averaged and the middle 28 x 28 pixels taken, which is the whole of a padded image.
 
@@ -40,15 +40,15 @@ def classify(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if height < SIZE or width < SIZE or max(height, width) > MAX_SIZE:
         raise DataError(f"images are {width} x {height}; the Fashion-MNIST classifier takes 28 x 28 to 32 x 32")
     top, left = (height - SIZE) // 2, (width - SIZE) // 2
-    model, classes, features = load(), [], []
+    model, logits, features = load(), [], []
     for start in range(0, len(images), BATCH):
         part = images[start : start + BATCH, top : top + SIZE, left : left + SIZE]  # (B, 28, 28, 3)
         x = torch.from_numpy(part.mean(3, dtype=np.float32) / 255)[:, None]  # (B, 1, 28, 28)
         with torch.inference_mode():
-            logits, hidden = model(x)
-        classes.append(logits.argmax(1).numpy())
-        features.append(hidden.double().numpy())
-    return np.concatenate(classes), np.concatenate(features)
+            scores, hidden = model(x)
+        logits.append(scores.numpy())
+        features.append(hidden.numpy())
+    return np.concatenate(logits), np.concatenate(features)
 
 
 @functools.cache

@@ -5,11 +5,18 @@ import pytest
 from scipy.linalg import sqrtm
 
 from dit_toolkit.components import RealImages
-from dit_toolkit.datasets.fashion import Fashion
-from dit_toolkit.images import to_uint8
-from dit_toolkit.metrics.fd_fashion import FDFashion, frechet_distance, moments
+from dit_toolkit.datasets.fashion import Fashion as Data
+from dit_toolkit.evaluation import real_images
+from dit_toolkit.extractors.fashion import Fashion
+from dit_toolkit.imageset import Moments
+from dit_toolkit.metrics import frechet_distance as module
+from dit_toolkit.metrics.frechet_distance import FrechetDistance
 
 RNG = np.random.default_rng(0)
+
+
+def frechet_distance(mean1, cov1, mean2, cov2):
+    return module.frechet_distance(Moments(10, mean1, cov1), Moments(10, mean2, cov2))
 
 
 def make_factor(size, rank):
@@ -51,18 +58,11 @@ def test_covariances_of_less_than_full_rank(rank1, rank2):
     assert value == pytest.approx(expected, rel=1e-6, abs=1e-6)
 
 
-def test_moments_are_those_of_numpy():
-    features = RNG.standard_normal((50, 8))
-    mean, cov = moments(features)
-    np.testing.assert_allclose(mean, features.mean(0))
-    np.testing.assert_allclose(cov, np.cov(features, rowvar=False))
-    assert moments(features[:1])[1].tolist() == np.zeros((8, 8)).tolist()
-
-
 def test_the_held_out_images_themselves_have_distance_zero_and_one_class_is_far():
-    split = Fashion().open("val")
-    heldout = to_uint8(split.batch(np.arange(len(split)))[0])
-    real = RealImages(heldout[:0], split.labels[:0], heldout, split.labels)
-    assert FDFashion().compute(heldout[::-1], split.labels[::-1], real) == pytest.approx(0, abs=1e-6)
-    trousers = split.labels == 1
-    assert FDFashion().compute(heldout[trousers], split.labels[trousers], real) > 5
+    real = real_images(Data())
+    metric = FrechetDistance(extractor=Fashion())
+    assert metric.name == "fd-fashion"
+    reference = real.reference
+    assert metric.compute(reference.take(np.arange(len(reference))[::-1]), real) == pytest.approx(0, abs=1e-6)
+    trousers = reference.take(np.flatnonzero(reference.labels == 1))
+    assert metric.compute(trousers, RealImages(reference)) > 5

@@ -1,0 +1,1 @@
+"""Built-in extractors, one file per kind."""
