@@ -13,8 +13,9 @@ from dit_toolkit.report import figure, plots, read_log, write_report
 
 EVIL = "<script>alert('x')</script>"
 SCORE = {
-    "value": 0.93, "error": 0.008, "interval": [0.912, 0.948], "floor": 0.905, "ceiling": 0.1, "floor_split": "reference",
-    "floor_count": 1000, "higher_is_better": True, "unit": "", "options": {},
+    "value": 0.93, "error": 0.008, "interval": [0.912, 0.948],
+    "floor": 0.905, "ceiling": 0.1, "floor_split": "reference", "floor_count": 1000,
+    "higher_is_better": True, "unit": "", "options": {},
 }  # fmt: skip
 EVALUATION = {
     "scores": {"class-accuracy": SCORE, "memorisation": {**SCORE, "higher_is_better": None, "unit": "x held-out"}},
