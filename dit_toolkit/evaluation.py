@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import numpy as np
 from attrs import field, frozen
+from rich import box
 from rich.table import Table
 
 from dit_toolkit.components import Component, Dataset, Metric, RealImages, Split
@@ -261,16 +262,21 @@ def cautions(counts: np.ndarray, class_names: Sequence[str]) -> list[str]:
 
 def table(results: Results) -> Table:
     """Lay the results out for a terminal; the arrow says which way is better."""
-    table = Table(title=f"{results.settings['num_samples']:,} samples", caption="\n".join(results.warnings) or None)
-    table.add_column("metric")
-    for column in ("samples", "95 % interval", "floor (real)", "ceiling (noise)", "better"):
-        table.add_column(column, justify="right")
+    laid = Table(
+        title=f"{results.settings['num_samples']:,} samples",
+        caption="\n".join(results.warnings) or None,
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+    )
+    laid.add_column("metric", no_wrap=True)
+    for column in ("samples", "95 % interval", "floor\n(real)", "ceiling\n(noise)", "better"):
+        laid.add_column(column, justify="right")
     for name, s in results.scores.items():
         label = f"{name} ({s.unit})" if s.unit else name
-        between = "" if s.interval is None else " to ".join(f"{end:.4g}" for end in s.interval)
+        between = "" if s.interval is None else " to ".join(f"{end:.3g}" for end in s.interval)
         bounds = ["" if x is None else f"{x:.4g}" for x in (s.floor, s.ceiling)]
-        table.add_row(label, f"{s.value:.4g}", between, *bounds, ARROWS[s.higher_is_better])
-    return table
+        laid.add_row(label, f"{s.value:.4g}", between, *bounds, ARROWS[s.higher_is_better])
+    return laid
 
 
 ARROWS = {True: "↑", False: "↓", None: "≈ floor"}
