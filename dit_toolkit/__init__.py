@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from dit_toolkit.comparison import compare
     from dit_toolkit.diffusion.denoiser import Denoiser, Prediction
     from dit_toolkit.diffusion.schedule import Schedule
+    from dit_toolkit.drawing.draw import sample
     from dit_toolkit.evaluation import evaluate
     from dit_toolkit.imageset import ImageSet, Moments
     from dit_toolkit.interop.exporting import export_model
@@ -112,6 +113,7 @@ __all__ = [
     "load_recipe",
     "modulate",
     "register",
+    "sample",
     "train",
     "whole_shards",
 ]
@@ -132,6 +134,7 @@ _LAZY = {
     "import_model": "interop.importing",
     "load": "sampling",
     "modulate": "nn.layers",
+    "sample": "drawing.draw",
     "train": "run",
 }
 

@@ -179,7 +179,12 @@ def _outcome(trained: Trained, sampler: Sampler, labels: np.ndarray, real: RealI
     """Find or draw the samples of one sampler, and judge them."""
     name = name_of(sampler)
     sidecar, metrics = _place(out, name, ".json"), trained.recipe.evaluate.metrics
-    facts = {**describe(trained), "sampler": unstructure(sampler), "metrics": [unstructure(m) for m in metrics]}
+    facts = {
+        **describe(trained),
+        "num_samples": len(labels),
+        "sampler": unstructure(sampler),
+        "metrics": [unstructure(m) for m in metrics],
+    }
     found = _read(sidecar, facts)
     if found is None:
         cost = _draw(trained, sampler, labels, name, _place(out, name, ".npz"))

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -123,6 +123,21 @@ def main_alone(work: Callable[[], T]) -> T:
         failure.told = rank() > 0
         raise failure
     return result
+
+
+def together(work: Callable[[], T]) -> T:
+    """Do something on all processes; an error of one is everybody's, and is told once."""
+    result, failure = None, None
+    try:
+        result = work()
+    except DitToolkitError as error:
+        failure = error
+    for number, found in enumerate(gather(failure)):
+        if found is not None:
+            raised = failure if number == rank() and failure is not None else found
+            raised.told = rank() > 0
+            raise raised
+    return cast(T, result)
 
 
 def rank() -> int:

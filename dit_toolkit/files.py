@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from dit_toolkit.errors import DataError, StorageError
 
 
 def changed(operation: str, path: Path, new: Path | None = None) -> None:
@@ -65,6 +69,34 @@ def remove(folder: Path) -> None:
             changed("unlink", path)
     folder.rmdir()
     changed("rmdir", folder)
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Hold a folder for one command; DataError where another one has it."""
+    with (folder / "command.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DataError(f"{folder}: another command is writing there") from None
+        yield
+
+
+@contextmanager
+def storage(path: Path) -> Iterator[None]:
+    """Turn a failing disk into a StorageError."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be written ({error.strerror or error})") from error
+
+
+def refuse_existing(path: Path) -> None:
+    """Raise DataError for an output that is there already, or whose folder is not."""
+    if path.exists():
+        raise DataError(f"{path}: exists already; give another name or remove it")
+    if not path.parent.is_dir():
+        raise DataError(f"{path}: there is no folder {path.parent}")
 
 
 def some(names: Iterable[str], count: int = 3) -> str:

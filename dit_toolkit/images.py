@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import math
 import os
 import secrets
@@ -46,6 +47,13 @@ def to_uint8(x: Any) -> np.ndarray:
         raise DataError(f"{broken} of {len(x)} images hold NaN")
     pixels = np.clip(x * np.float32(127.5) + np.float32(128), 0, 255).astype(np.uint8)  # (N, C, H, W)
     return np.ascontiguousarray(np.broadcast_to(pixels.transpose(0, 2, 3, 1), (len(x), *x.shape[2:], 3)))
+
+
+def to_png(image: np.ndarray) -> bytes:
+    """Contents of a PNG file with the image uint8 (H, W, 3)."""
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, format="png")
+    return file.getvalue()
 
 
 class NpzWriter:

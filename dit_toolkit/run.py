@@ -18,6 +18,7 @@ import torch
 from dit_toolkit import checkpoint, distributed, flops, stop, validation
 from dit_toolkit.build import build_model
 from dit_toolkit.doctor.room import preflight
+from dit_toolkit.drawing.draw import begun_with_other_settings, sample
 from dit_toolkit.errors import CheckpointError, DataError, RecipeError
 from dit_toolkit.evaluation import evaluate, table
 from dit_toolkit.images import grid, read_npz
@@ -32,7 +33,7 @@ from dit_toolkit.recipe.structure import unstructure
 from dit_toolkit.reconstruction import FOLDER as AUTOENCODER
 from dit_toolkit.reconstruction import PICTURE, read_measured, write_autoencoder
 from dit_toolkit.report import write_report
-from dit_toolkit.sampling import Trained, describe, load, sample_to_file
+from dit_toolkit.sampling import Trained, describe, load
 from dit_toolkit.training.fit import explaining
 from dit_toolkit.training.loop import train as train_steps
 from dit_toolkit.training.pictures import FOLDER
@@ -206,7 +207,7 @@ def _sample_and_evaluate(recipe: Recipe, folder: Path, *, draw: bool, judge: boo
         raise CheckpointError(f"{folder}: no samples with these settings; add --stage sample")
     if not done:
         place.mkdir(parents=True, exist_ok=True)
-        sample_to_file(trained, place / "samples.npz")
+        sample(trained, place / "samples.npz")
     distributed.main_alone(lambda: _show_and_judge(recipe, place, judge))
 
 
@@ -227,12 +228,13 @@ def _show_and_judge(recipe: Recipe, place: Path, judge: bool) -> None:
 def _place(folder: Path, trained: Trained) -> tuple[Path, bool]:
     """Folder for samples with these settings, and whether they are there."""
     number, name = 1, f"step-{trained.step:08d}"
+    wanted = {**describe(trained), "num_samples": trained.recipe.sample.num_samples}
     while True:
         place = folder / "samples" / (name if number == 1 else f"{name}-{number}")
         if not (place / "samples.npz").exists():
-            return place, False
-        facts = json.loads((place / "samples.json").read_text())
-        if {**facts, **describe(trained)} == facts:
+            if not begun_with_other_settings(trained, place / "samples.npz"):
+                return place, False
+        elif {**(facts := json.loads((place / "samples.json").read_text())), **wanted} == facts:
             return place, True
         number += 1
 

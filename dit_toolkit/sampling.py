@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from functools import cached_property
@@ -14,19 +12,18 @@ from typing import Any, Literal, overload
 import attrs
 import numpy as np
 import torch
-from attrs import frozen
+from attrs import field, frozen
 from torch import Tensor
 
-from dit_toolkit import distributed, stop
+from dit_toolkit import distributed
 from dit_toolkit.build import build_model
 from dit_toolkit.components import Codec
 from dit_toolkit.diffusion.denoiser import Denoiser, LabelledDenoiser
 from dit_toolkit.diffusion.guidance import Joint, Passes, Separate, check_guide, guided
 from dit_toolkit.diffusion.preview import Callback, Observed
-from dit_toolkit.errors import CheckpointError, Interrupted, RecipeError, StorageError
-from dit_toolkit.images import NpzWriter, to_uint8
+from dit_toolkit.errors import CheckpointError, RecipeError
 from dit_toolkit.nn.dit import DiT
-from dit_toolkit.progress import progress, share, warn
+from dit_toolkit.progress import warn
 from dit_toolkit.random import Generator, Indices
 from dit_toolkit.recipe.origins import changes
 from dit_toolkit.recipe.schema import Recipe, Sample
@@ -41,6 +38,8 @@ SAMPLED = ("autoencoder", "model", "objective", "sample")
 """Tables on whose components the images depend."""
 CALL = ("sampler", "seed", "cfg_scale", "cfg_channels", "cfg_interval", "cfg_rescale", "cfg_passes")
 """Options of [sample] that one call may change."""
+APART = ("num_samples", "batch_size", "decode_batch_size", "grid_columns", "labels")
+"""Options of [sample] on which an image does not depend but for rounding; its label is told apart."""
 
 
 @frozen(kw_only=True)
@@ -57,6 +56,12 @@ class Trained:
     digest: str
     """SHA-256 of the file of the weights."""
     device: str
+    class_names: tuple[str, ...] = field()
+    """In the order of the labels."""
+
+    @class_names.default
+    def _names_of_the_dataset(self) -> tuple[str, ...]:
+        return tuple(self.recipe.dataset.class_names)
 
     @cached_property
     def network(self) -> Network:
@@ -64,6 +69,11 @@ class Trained:
         if self.recipe.sample.precision == "fp32" or not isinstance(self.model, DiT):
             return self.model
         return deepcopy(self.model).bfloat16()
+
+    @cached_property
+    def fingerprint(self) -> str | None:
+        """That of the autoencoder."""
+        return self.recipe.autoencoder.fingerprint()
 
     def with_sample(self, settings: Sample) -> Trained:
         """Return the same model with other settings in its recipe's [sample]."""
@@ -154,10 +164,7 @@ class Trained:
             settings: `sampler`, `seed`, `cfg_scale` and so on in place of the recipe's [sample].
         """
         chosen = self._settings(settings)
-        try:
-            chosen.sampler.check(self.recipe.objective)
-        except ValueError as error:
-            raise RecipeError(f"sample.sampler: {error}") from None
+        self._check(chosen)
         generator = Generator(chosen.seed, "sample", range(len(labels)) if index is None else index, self.device)
         denoiser = self.denoiser(labels, guide=guide, **settings)
         frames: list[Tensor] = []
@@ -168,8 +175,29 @@ class Trained:
         noise = self.recipe.objective.schedule.start(generator.randn(*sizes(self.recipe).latent))  # (N, C, H, W)
         latents = chosen.sampler.sample(denoiser, noise, generator=generator)
         if trajectory:
-            return [self.codec.decode(x) for x in (*frames, latents)]
-        return self.codec.decode(latents)
+            return [self.decode(x) for x in (*frames, latents)]
+        return self.decode(latents)
+
+    @torch.inference_mode()
+    def decode(self, latents: Tensor) -> Tensor:
+        """Decode latents (N, C, h, w) to images (N, C, H, W), `decode_batch_size` of the recipe's [sample] at once."""
+        size = self.recipe.sample.decode_batch_size
+        return torch.cat([self.codec.decode(latents[i : i + size]) for i in range(0, max(1, len(latents)), size)])
+
+    def check(self) -> None:
+        """Refuse settings by which nothing can be drawn, before anything is.
+
+        Raises:
+            RecipeError: a sampler that does not fit the objective, or labels or guidance that the model does not have.
+        """
+        self._check(self.recipe.sample)
+        self.denoiser(np.unique(labels_of(self.recipe)))
+
+    def _check(self, chosen: Sample) -> None:
+        try:
+            chosen.sampler.check(self.recipe.objective)
+        except ValueError as error:
+            raise RecipeError(f"sample.sampler: {error}") from None
 
 
 def load(
@@ -178,6 +206,7 @@ def load(
     recipe: Recipe | None = None,
     weights: str | None = None,
     plugins: Sequence[str] = (),
+    set: Sequence[str] = (),
     device: str | None = None,
 ) -> Trained:
     """Load a run folder (its newest checkpoint), one checkpoint, or a file of weights that was imported or exported.
@@ -186,12 +215,14 @@ def load(
         recipe: what it was trained with; the one stored with it unless given.
         weights: "ema", "raw", or "ema-0.999" and so on; what the recipe's [sample], or the file, says unless given.
         plugins: Python files to load first; a stored recipe never loads code by itself.
+        set: changes of the recipe, such as `sample.cfg_scale=4` or `autoencoder.path=DIR`, with TOML values.
 
     Raises:
         CheckpointError: nothing there, or damaged.
+        RecipeError: a change is none.
     """
     device = device or distributed.device()
-    found = read_weights(Path(path), recipe=recipe, kind=weights, plugins=plugins)
+    found = read_weights(Path(path), recipe=recipe, kind=weights, plugins=plugins, set=set)
     for line in changes(found.origins, found.name, found.recipe, SAMPLED):
         warn(line)
     model = build_model(found.recipe)
@@ -205,69 +236,58 @@ def load(
         weights=found.kind,
         digest=found.digest,
         device=device,
+        class_names=_class_names(Path(path), found.recipe),
     )
 
 
 def labels_of(recipe: Recipe) -> np.ndarray:
-    """Class (num_samples,) of every sample: the classes in turn, so that any number is as balanced as it can be."""
-    classes = np.array(recipe.sample.labels or range(recipe.model.num_classes))
-    return classes[np.arange(recipe.sample.num_samples) % len(classes)]
+    """Class (num_samples,) of every sample, a function of [sample] and the sample's number.
+
+    Balanced, it is each class in turn, so that any number of samples is as balanced as it can be.
+
+    Raises:
+        RecipeError: a class that the model does not have.
+    """
+    count = recipe.model.num_classes
+    if (chosen := recipe.sample.labels) and max(chosen) >= count:
+        raise RecipeError(f"sample.labels: {max(chosen)} is no class; there are 0 to {count - 1}")
+    classes, index = np.array(chosen or range(count)), np.arange(recipe.sample.num_samples)
+    if recipe.sample.label_sampling == "balanced":
+        return classes[index % len(classes)]
+    uniform = Generator(recipe.sample.seed, "labels", index).rand().numpy()  # (num_samples,) in [0, 1)
+    return classes[(uniform * len(classes)).astype(np.int64)]
 
 
 def describe(trained: Trained) -> dict[str, Any]:
-    """Everything that the drawn images depend on, for the file beside them."""
-    settings = unstructure(trained.recipe)["sample"]
-    facts = {"step": trained.step, "weights_sha256": trained.digest, **settings, "weights": trained.weights}
-    guide = trained.guide if trained.recipe.sample.cfg_scale != 1 else None
-    return {**facts, "guide_sha256": guide.digest} if guide else facts
+    """Everything that an image with its number and label depends on, as plain JSON."""
+    recipe, written = trained.recipe, unstructure(trained.recipe)
+    options = {name: written["sample"].get(name) for name in attrs.fields_dict(Sample) if name not in APART}
+    guide = trained.guide if recipe.sample.cfg_scale != 1 else None
+    return {
+        "step": trained.step,
+        **options,
+        "weights": trained.weights,
+        "weights_sha256": trained.digest,
+        "guide_sha256": guide.digest if guide else None,
+        "classes": recipe.sample.labels,
+        "image": list(recipe.dataset.shape),
+        "model": written["model"],
+        "objective": written["objective"],
+        "autoencoder": {**written["autoencoder"], "fingerprint": trained.fingerprint},
+    }
 
 
-def sample_to_file(trained: Trained, out: Path) -> None:
-    """Draw the recipe's [sample] with all processes into an .npz (`arr_0`, uint8 NHWC) and a .json beside it.
-
-    Finished batches are kept aside until the file is complete, so that a killed run loses at most one of them.
-
-    Raises:
-        Interrupted: a signal asked to stop; what is drawn is kept.
-        StorageError: the disk is full or not writable.
-    """
-    facts, labels = describe(trained), labels_of(trained.recipe)
-    parts = out.parent / f".{out.stem}-{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]}"
+def _class_names(path: Path, recipe: Recipe) -> tuple[str, ...]:
+    """Names that the run noted, or else those of its data set as it is here."""
+    run = path.parent.parent if path.parent.name == "checkpoints" else path
     try:
-        parts.mkdir(parents=True, exist_ok=True)
-        _draw(trained, labels, parts)
-        distributed.barrier()
-        if distributed.rank() == 0:
-            _pack(trained, {**facts, "labels": labels.tolist()}, parts, out)
-        distributed.barrier()
-    except OSError as error:
-        raise StorageError(f"{out}: cannot write the samples: {error}") from error
+        names = json.loads((run / "classes.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        names = None
+    if isinstance(names, list) and len(names) == recipe.model.num_classes and not all(map(_is_number, names)):
+        return tuple(map(str, names))
+    return tuple(recipe.dataset.class_names)
 
 
-def _draw(trained: Trained, labels: np.ndarray, parts: Path) -> None:
-    """Draw every batch that is not there yet, the processes in turn."""
-    size, processes = trained.recipe.sample.batch_size, distributed.size()
-    with progress("sample", len(labels)) as bar:
-        for turn in range(0, len(labels), size * processes):
-            index = np.arange(turn, turn + size) + size * distributed.rank()
-            index = index[index < len(labels)]
-            with share(bar, min(size * processes, len(labels) - turn)) as done:
-                part = parts / f"{turn + size * distributed.rank():09d}.npy"
-                if len(index) and not part.exists():
-                    images = to_uint8(trained.sample(labels[index], index=index, callback=done).cpu())
-                    with part.with_suffix(".tmp").open("wb") as file:
-                        np.save(file, images)
-                    part.with_suffix(".tmp").replace(part)
-            if distributed.any_of(stop.requested() is not None):
-                raise Interrupted(f"stopped while sampling; the same command goes on ({parts} keeps what is done)")
-
-
-def _pack(trained: Trained, facts: dict[str, Any], parts: Path, out: Path) -> None:
-    """Put the batches into one file, the facts beside it, and remove the batches."""
-    _, height, width = sizes(trained.recipe).image
-    facts = {**facts, "class_names": list(trained.recipe.dataset.class_names)}
-    out.with_suffix(".json").write_text(json.dumps(facts))
-    with NpzWriter(out, len(facts["labels"]), (height, width, 3)) as writer:
-        for first in range(0, len(facts["labels"]), trained.recipe.sample.batch_size):
-            writer.write(np.load(parts / f"{first:09d}.npy", allow_pickle=False))
-    shutil.rmtree(parts)
+def _is_number(name: object) -> bool:
+    return str(name).isdecimal()

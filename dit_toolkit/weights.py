@@ -17,7 +17,7 @@ from dit_toolkit import checkpoint
 from dit_toolkit.build import build_model
 from dit_toolkit.errors import CheckpointError
 from dit_toolkit.recipe.autoencoder import AnyRecipe
-from dit_toolkit.recipe.load import dumps, parse_resolved, read_resolved
+from dit_toolkit.recipe.load import apply, dumps, parse_resolved, read_resolved
 from dit_toolkit.recipe.origins import Origin, parse_origins
 from dit_toolkit.recipe.schema import WEIGHTS, Recipe
 
@@ -53,7 +53,12 @@ class Weights:
 
 
 def read_weights(
-    path: Path, *, recipe: Recipe | None = None, kind: str | None = None, plugins: Sequence[str] = ()
+    path: Path,
+    *,
+    recipe: Recipe | None = None,
+    kind: str | None = None,
+    plugins: Sequence[str] = (),
+    set: Sequence[str] = (),
 ) -> Weights:
     """Read a run folder (its newest checkpoint), a checkpoint, or a file that `write_weights` wrote.
 
@@ -61,12 +66,14 @@ def read_weights(
         recipe: what it was trained with; the one stored with it unless given.
         kind: averaged or raw weights; what the recipe's [sample], or the file, says unless given.
         plugins: Python files to load first; a stored recipe never loads code by itself.
+        set: changes of the recipe, `sample.seed=1` each.
 
     Raises:
         CheckpointError: nothing there, or damaged, or its weights are not those of its recipe.
-        RecipeError: its recipe needs what is not here.
+        RecipeError: its recipe needs what is not here, or a change is none.
     """
-    found = _read_file(path, recipe, kind, plugins) if path.is_file() else _read_folder(path, recipe, kind, plugins)
+    read = _read_file if path.is_file() else _read_folder
+    found = read(path, recipe, kind, plugins, set)
     refuse_mismatch(found.name, shapes(found.state), expected_shapes(found.recipe))
     return found
 
@@ -120,10 +127,12 @@ def open_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise CheckpointError(f"{path}: cannot be read as a safetensors file: {' '.join(str(error).split())}") from None
 
 
-def _read_folder(path: Path, recipe: Recipe | None, kind: str | None, plugins: Sequence[str]) -> Weights:
+def _read_folder(
+    path: Path, recipe: Recipe | None, kind: str | None, plugins: Sequence[str], set: Sequence[str]
+) -> Weights:
     """Of a run or checkpoint."""
     found = _find(path)
-    recipe = recipe or read_resolved(found / "recipe.toml", plugins=plugins)
+    recipe = apply(recipe or read_resolved(found / "recipe.toml", plugins=plugins), set)
     kind = kind or recipe.sample.weights
     manifest = checkpoint.read_manifest(found)
     file = f"{kind}.safetensors"
@@ -163,7 +172,9 @@ def _find(path: Path) -> Path:
     return found
 
 
-def _read_file(path: Path, recipe: Recipe | None, kind: str | None, plugins: Sequence[str]) -> Weights:
+def _read_file(
+    path: Path, recipe: Recipe | None, kind: str | None, plugins: Sequence[str], set: Sequence[str]
+) -> Weights:
     """Of a file of our own."""
     state, metadata = open_safetensors(path)
     stored: Any = metadata.get("weights")
@@ -176,8 +187,9 @@ def _read_file(path: Path, recipe: Recipe | None, kind: str | None, plugins: Seq
     if kind not in (None, stored):
         raise CheckpointError(f"{path}: holds the {stored} weights, not the {kind} ones")
     provenance = metadata.get("provenance", "{}")
+    recipe = recipe or parse_resolved(metadata["recipe"], path, parse_origins(provenance), plugins=plugins)
     return Weights(
-        recipe=recipe or parse_resolved(metadata["recipe"], path, parse_origins(provenance), plugins=plugins),
+        recipe=apply(recipe, set),
         state=state,
         kind=stored,
         step=int(step) if step.isdecimal() else 0,

@@ -16,7 +16,8 @@ from dit_toolkit.cli.flops import flops
 from dit_toolkit.cli.plugins import plugins
 from dit_toolkit.cli.recipe import check, schema, show
 from dit_toolkit.cli.run import run
-from dit_toolkit.cli.samples import evaluate, grid, sample
+from dit_toolkit.cli.sample import sample
+from dit_toolkit.cli.samples import evaluate, grid
 from dit_toolkit.cli.shell import Shell, emit
 
 

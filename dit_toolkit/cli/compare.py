@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import tomli
 
-from dit_toolkit.cli.options import FILE, NEW, PATH, json_option, set_option, weights_option
+from dit_toolkit.cli.options import FILE, NEW, PATH, json_option, sample_settings, set_option, weights_option
 from dit_toolkit.cli.shell import emit_json
 from dit_toolkit.errors import DataError, RecipeError
 from dit_toolkit.progress import is_main, log
@@ -56,13 +56,11 @@ def compare(
     from dit_toolkit import stop
     from dit_toolkit.comparison import compare as compare_samplers
     from dit_toolkit.comparison import faults, table
-    from dit_toolkit.recipe.load import apply
     from dit_toolkit.sampling import load
 
     given = {"num_samples": num_samples, "cfg_scale": cfg_scale}
-    settings = [*changes, *(f"{key}={value}" for key, value in given.items() if value is not None)]
-    trained = load(run, weights=weights, plugins=[str(file) for file in files])
-    trained = trained.with_sample(apply(trained.recipe, settings, at="sample").sample)
+    plugins = [str(file) for file in files]
+    trained = load(run, weights=weights, plugins=plugins, set=sample_settings(changes, given))
     samplers, lines = parse(",".join(listed))
     if lines := [*lines, *faults(trained, samplers, metric)]:
         raise RecipeError(*lines)

@@ -18,12 +18,13 @@ from dit_toolkit.cli.options import (
     plugin_options,
     procs_option,
     recipe_argument,
-    refuse_existing,
     set_option,
+    start_processes,
     time_limit_option,
 )
 from dit_toolkit.cli.shell import Shell, emit, emit_json, table
 from dit_toolkit.errors import DataError
+from dit_toolkit.files import refuse_existing
 
 if TYPE_CHECKING:
     from dit_toolkit.components import Dataset
@@ -103,14 +104,11 @@ def encode(
     A command that was interrupted or killed goes on when it is given again. The images of --images are in folders
     train/CLASS and val/CLASS, or CLASS; they are cropped to the size that the recipe's dataset has.
     """
-    launched = launch.launched()
-    launch.world()
     loaded = load_with_options(recipe, changes, files, blocked)
     dataset = _folder_like(loaded.dataset, images) if images else loaded.dataset
-    count = launch.processes(procs)
-    if not launched and count > 1:
+    if not launch.launched():  # Before any process is started, so that faults are said once.
         dataset.check()
-        ctx.exit(launch.spawn(count, ctx.obj))
+    start_processes(ctx, procs)
 
     from dit_toolkit import distributed
     from dit_toolkit.encoding import Options, encode

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from dit_toolkit.errors import DataError
+from dit_toolkit import launch
 from dit_toolkit.progress import warn
 
 if TYPE_CHECKING:
@@ -126,9 +126,20 @@ def load_any_with_options(
         return load_any_recipe(recipe, set=changes, plugins=files)
 
 
-def refuse_existing(path: Path) -> None:
-    """Raise DataError for an output that is there already, or whose folder is not."""
-    if path.exists():
-        raise DataError(f"{path}: exists already; give another name or remove it")
-    if not path.parent.is_dir():
-        raise DataError(f"{path}: there is no folder {path.parent}")
+def start_processes(ctx: click.Context, requested: int | None) -> None:
+    """Do the command in several processes, and end with their code, where no launcher has started it already.
+
+    Without `requested` one per visible GPU, or this one alone.
+    """
+    if launch.launched():
+        if requested not in (None, size := launch.world().size):
+            warn(f"--procs {requested} does nothing: the launcher started {size}")
+    elif (count := launch.processes(requested)) > 1:
+        ctx.exit(launch.spawn(count, ctx.obj))
+
+
+def sample_settings(changes: Sequence[str], given: Mapping[str, object]) -> list[str]:
+    """Settings of a recipe from --set, whose keys are those of [sample] or `autoencoder.` and one of that table, and
+    from the options that were given for single keys of [sample]."""
+    named = [*changes, *(f"{key}={value}" for key, value in given.items() if value is not None)]
+    return [text if text.lstrip().startswith("autoencoder.") else f"sample.{text}" for text in named]

@@ -16,10 +16,10 @@ from dit_toolkit.cli.options import (
     procs_option,
     recipe_argument,
     set_option,
+    start_processes,
     time_limit_option,
 )
 from dit_toolkit.errors import MissingDataError
-from dit_toolkit.progress import warn
 from dit_toolkit.recipe.sizes import split_batch
 
 STAGES = ("train", "validate", "sample", "evaluate")
@@ -62,8 +62,6 @@ def run(
     Goes on from the last checkpoint of the run folder. Starts one process per visible GPU, or --procs of them; under
     torchrun, deepspeed or srun it is one of theirs.
     """
-    launched = launch.launched()
-    world = launch.world()  # Under srun, this sets the rank by which only one process speaks.
     # Before any process is started, so that faults are said once.
     loaded = load_any_with_options(recipe, changes, files, blocked)
     if {"train", "validate"} & set(stages) or not stages:
@@ -71,13 +69,9 @@ def run(
             loaded.dataset.check()
         except MissingDataError as error:
             raise error.of_recipe(recipe) from None
-    if not launched:
-        count = launch.processes(procs)
-        split_batch(loaded.train, count)
-        if count > 1:
-            ctx.exit(launch.spawn(count, ctx.obj))
-    elif procs not in (None, world.size):
-        warn(f"--procs {procs} does nothing: the launcher started {world.size}")
+    if not launch.launched():
+        split_batch(loaded.train, launch.processes(procs))
+    start_processes(ctx, procs)
 
     from dit_toolkit import distributed
     from dit_toolkit.run import run as run_recipe

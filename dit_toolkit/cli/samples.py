@@ -1,4 +1,4 @@
-"""`sample`, `evaluate` and `grid`: images from a finished run, and what they are worth."""
+"""`evaluate` and `grid`: what samples are worth, and how they look."""
 
 from __future__ import annotations
 
@@ -16,59 +16,12 @@ from dit_toolkit.cli.options import (
     json_option,
     load_with_options,
     plugin_options,
-    refuse_existing,
     set_option,
-    time_limit_option,
-    weights_option,
 )
 from dit_toolkit.cli.shell import emit, emit_json
 from dit_toolkit.errors import DataError
+from dit_toolkit.files import refuse_existing
 from dit_toolkit.progress import is_main
-
-
-@click.command()
-@click.argument("run", type=PATH)
-@click.option("--num-samples", type=int, metavar="N", help="How many images; the recipe's number unless given.")
-@click.option("--out", type=NEW, metavar="FILE.npz", help="File to write; <name of RUN>-samples.npz unless given.")
-@click.option("--labels", metavar="2,7", help="Classes to draw, in turn.")
-@click.option("--seed", type=int, help="Image i depends on the seed and i alone.")
-@weights_option
-@set_option("sampler.num_steps=20")
-@click.option("--plugin", "files", multiple=True, type=FILE, help="Load a plugin from a .py file.")
-@time_limit_option
-def sample(
-    run: Path,
-    num_samples: int | None,
-    out: Path | None,
-    labels: str | None,
-    seed: int | None,
-    weights: str | None,
-    changes: Sequence[str],
-    files: Sequence[Path],
-    deadline: float | None,
-) -> None:
-    """Draw images from a RUN into an .npz file.
-
-    RUN is a run folder, a checkpoint, or a file that was imported or exported. Keys of --set are those of the recipe's
-    [sample] table.
-    """
-    out = out or Path(f"{run.resolve().stem if run.is_file() else run.resolve().name}-samples.npz")
-    if out.suffix != ".npz":
-        raise DataError(f"{out}: the name must end in .npz")
-    for path in (out, out.with_suffix(".json")):
-        refuse_existing(path)
-
-    from dit_toolkit import stop
-    from dit_toolkit.recipe.load import apply
-    from dit_toolkit.sampling import load, sample_to_file
-
-    given = {"num_samples": num_samples, "labels": labels and f"[{labels}]", "seed": seed}
-    settings = [*changes, *(f"{key}={value}" for key, value in given.items() if value is not None)]
-    trained = load(run, weights=weights, plugins=[str(file) for file in files])
-    trained = trained.with_sample(apply(trained.recipe, settings, at="sample").sample)
-    with stop.listening(deadline):
-        sample_to_file(trained, out)
-    emit(str(out))
 
 
 @click.command()

@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ import attrs
 import numpy as np
 
 from dit_toolkit.errors import DataError, StorageError
-from dit_toolkit.files import fsync, write_atomically
+from dit_toolkit.files import alone, fsync, storage, write_atomically
 from dit_toolkit.latents.layout import layout
 from dit_toolkit.latents.manifest import NAME, Manifest, Skipped, differences, read_manifest, write_manifest
 
@@ -72,7 +72,7 @@ class Block:
         with self.store.file(self.split) as handle:
             os.fsync(handle)
         seal = {"sha256": self._digest.hexdigest(), "skipped": [attrs.asdict(skip) for skip in self._skipped]}
-        with _storage(self.seal_path):
+        with storage(self.seal_path):
             write_atomically(self.seal_path, json.dumps(seal))
         self.store.unsealed_skips -= len(self._skipped)
 
@@ -91,7 +91,7 @@ class StoreWriter:
         self.state = self.folder / "state"
         self.unsealed_skips = 0
         """Images left out of the block that this process is writing."""
-        with _storage(self.folder):
+        with storage(self.folder):
             self.state.mkdir(parents=True, exist_ok=True)
             if (self.state / "plan.json").exists():
                 _refuse_other(self.folder, read_manifest(self.state / "plan.json"), plan)
@@ -104,21 +104,15 @@ class StoreWriter:
                     os.ftruncate(handle, place.end)
                     os.pwrite(handle, place.header + numbers.astype("<i8").tobytes(), 0)
 
-    @contextmanager
-    def alone(self) -> Iterator[None]:
+    def alone(self) -> AbstractContextManager[None]:
         """Hold the store for one command; DataError where another one has it."""
-        with (self.state / "command.lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise DataError(f"{self.folder}: another command is writing there") from None
-            yield
+        return alone(self.state)
 
     @contextmanager
     def file(self, split: str) -> Iterator[int]:
         """Open the file of a split to write at any place; StorageError where the disk fails."""
         path = self.folder / self.plan.splits[split].file
-        with _storage(path):
+        with storage(path):
             handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
             try:
                 yield handle
@@ -159,7 +153,7 @@ class StoreWriter:
                 )
             splits[split] = attrs.evolve(entry, blocks_sha256=digests[split], skipped=skipped[split])
         final = attrs.evolve(self.plan, splits=splits)
-        with _storage(self.out):
+        with storage(self.out):
             write_manifest(self.state / NAME, final)
             (self.state / NAME).replace(self.folder / NAME)
             self.folder.rename(self.out)
@@ -201,12 +195,3 @@ def _refuse_other(folder: Path, there: Manifest, here: Manifest) -> None:
 def _read_seal(path: Path) -> dict[str, Any]:
     seal: dict[str, Any] = json.loads(path.read_text())
     return seal
-
-
-@contextmanager
-def _storage(path: Path) -> Iterator[None]:
-    """Turn a failing disk into a StorageError."""
-    try:
-        yield
-    except OSError as error:
-        raise StorageError(f"{path}: cannot be written ({error.strerror or error})") from error

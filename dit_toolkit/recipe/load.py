@@ -135,13 +135,15 @@ def _can_be_made(table: Any, base: type) -> bool:
     return True
 
 
-def apply(recipe: R, set: Sequence[str], *, at: str = "") -> R:
-    """Change a recipe by settings such as `sampler.num_steps=20`, relative to the table `at`.
+def apply(recipe: R, set: Sequence[str]) -> R:
+    """Change a recipe by settings such as `sample.sampler.num_steps=20`.
 
     Raises:
         RecipeError: every fault of the changed recipe.
     """
-    changed = structure_any(override(unstructure(recipe), [f"{at}.{text}" if at else text for text in set]))
+    if not set:
+        return recipe
+    changed = structure_any(override(unstructure(recipe), set))
     return cast(R, changed)
 
 

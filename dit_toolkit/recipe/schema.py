@@ -177,8 +177,12 @@ class Sample:
     num_samples: int = field(default=1_000, validator=COUNT)
     batch_size: int = field(default=100, validator=[ge(1), le(1_048_576)])
     """Images per process and call of the sampler."""
+    decode_batch_size: int = field(default=16, validator=[ge(1), le(1_048_576)])
+    """Of these, images that the autoencoder decodes at once, which takes more memory than drawing them."""
     labels: list[int] | None = field(default=None, validator=optional(LABELS))
-    """Classes to draw, in turn; all of them, balanced, unless given."""
+    """Classes to draw from; all of them unless given."""
+    label_sampling: Literal["balanced", "random"] = "balanced"
+    """How samples get their classes: each class in turn, or every sample one at random, by seed and number."""
     seed: int = field(default=0, validator=SEED)
     weights: str = field(default="ema", validator=matches_re(WEIGHTS))
     """The average of train.ema_decay ("ema"), one of train.ema_more ("ema-0.999"), or "raw", not averaged."""

@@ -8,10 +8,8 @@ from typing import Literal
 import attrs
 import numpy as np
 import torch
-from torch import Tensor
 
 from dit_toolkit import distributed
-from dit_toolkit.components import Codec
 from dit_toolkit.images import grid, to_uint8
 from dit_toolkit.recipe.schema import Recipe
 from dit_toolkit.recipe.sizes import sizes
@@ -36,10 +34,11 @@ class Pictures:
         classes = np.array(recipe.sample.labels or range(recipe.model.num_classes))
         chosen = classes[np.arange(min(CLASSES, len(classes))) * len(classes) // min(CLASSES, len(classes))]
         self.labels = np.repeat(np.unique(chosen), COLUMNS)
+        one_by_one = attrs.evolve(recipe.sample, decode_batch_size=1)  # Beside the state of training is little room.
         self.trained = Trained(
-            recipe=recipe,
+            recipe=attrs.evolve(recipe, sample=one_by_one),
             model=network,
-            codec=_OneByOne(recipe.autoencoder.load(device)),
+            codec=recipe.autoencoder.load(device),
             step=0,
             weights="",
             digest="",
@@ -76,13 +75,3 @@ class Pictures:
             picture.save(temporary, format="png")
             temporary.replace(path)
         return path
-
-
-class _OneByOne:
-    """Decodes image by image: beside the state of training there is little room."""
-
-    def __init__(self, codec: Codec) -> None:
-        self.codec, self.encode = codec, codec.encode
-
-    def decode(self, latents: Tensor) -> Tensor:
-        return torch.cat([self.codec.decode(latent) for latent in torch.split(latents, 1)])

@@ -63,7 +63,6 @@ def recipe(tmp_path, fake, calls):
         load_recipe=load_recipe,
         load_any_recipe=load_recipe,
         dumps=lambda _: "seed = 0\n",
-        apply=None,
     )
     path = tmp_path / "recipe.toml"
     path.touch()

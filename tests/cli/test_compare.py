@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from types import SimpleNamespace
 
 import attrs
 import pytest
@@ -16,17 +15,17 @@ class Result:
 @pytest.fixture
 def model(fake, calls):
     """Fakes of loading a run, of changing its recipe and of comparing."""
-    trained = SimpleNamespace(recipe="stored", with_sample=lambda settings: settings)
-    fake("sampling", load=lambda path, *, weights, plugins: calls.append(("load", path, weights)) or trained)
 
-    def apply(recipe, settings, *, at):
-        return SimpleNamespace(sample=(recipe, tuple(settings), at))
+    def load(path, *, weights, plugins, set):
+        calls.append(("load", path, weights))
+        return ("stored", *set)
+
+    fake("sampling", load=load)
 
     def compare(trained, samplers, out, **options):
         calls.append((trained, [attrs.evolve(sampler) for sampler in samplers], out, options))
         return Result()
 
-    fake("recipe.load", apply=apply)
     fake("comparison", compare=compare, faults=lambda *_: [], table=lambda result: f"{result.recommended} is it")
     return calls
 
@@ -37,7 +36,7 @@ def test_a_list_of_samplers(invoke, model, tmp_path):
     result = invoke("compare", tmp_path, *words, "--num-samples", "4", "--cfg-scale", "1.5", "--set", "seed=3")
     assert (result.exit_code, result.stdout) == (0, "heun:3 is it\n"), result.output
     (_, settings, samplers, out, options) = ("", *model[1])
-    assert settings == ("stored", ("seed=3", "num_samples=4", "cfg_scale=1.5"), "sample")
+    assert settings == ("stored", "sample.seed=3", "sample.num_samples=4", "sample.cfg_scale=1.5")
     assert [(sampler.kind, sampler.num_steps) for sampler in samplers] == [
         ("heun", 3),
         ("euler", 50),

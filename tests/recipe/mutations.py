@@ -25,6 +25,7 @@ CHOICES = {
     "precision",
     "weights",
     "cfg_passes",
+    "label_sampling",
     "positions",
     "time_frequencies",
     "attention",

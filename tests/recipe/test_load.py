@@ -209,12 +209,13 @@ def test_a_stored_recipe_runs_no_code_unasked(write):
     assert type(read_resolved(path, plugins=[file]).sample.sampler).kind == "midpoint"
 
 
-def test_settings_may_be_relative_to_a_table(table):
+def test_settings_change_a_recipe(table):
     recipe = structure(table)
-    assert apply(recipe, ["sampler.num_steps=20"], at="sample").sample.sampler.num_steps == 20
-    assert apply(recipe, ["sampler.kind=ddpm"], at="sample").sample.sampler == recipe_fakes.DDPMSampler()
+    assert apply(recipe, []) is recipe
+    assert apply(recipe, ["sample.sampler.num_steps=20"]).sample.sampler.num_steps == 20
+    assert apply(recipe, ["sample.sampler.kind=ddpm"]).sample.sampler == recipe_fakes.DDPMSampler()
     assert apply(recipe, ["seed=5"]).seed == 5
-    assert lines(apply, recipe, ["sampler.num_step=20"], at="sample") == [
+    assert lines(apply, recipe, ["sample.sampler.num_step=20"]) == [
         "sample.sampler: unknown key 'num_step'; did you mean 'num_steps'?"
     ]
 

@@ -1,0 +1,1 @@
+"""Samples in files, drawn by any number of processes, as often interrupted as may be."""
