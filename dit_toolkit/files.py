@@ -24,7 +24,9 @@ def write_atomically(path: Path, data: bytes | str) -> None:
             file.write(data.encode() if isinstance(data, str) else data)
             file.flush()
             os.fsync(file.fileno())
+        changed("write", temporary)
         temporary.replace(path)
+        changed("rename", temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
     fsync(path.parent)
