@@ -13,6 +13,8 @@ from dit_toolkit.objectives.ddpm import DDPM
 from dit_toolkit.samplers.euler import Euler
 from dit_toolkit.samplers.heun import Heun
 from dit_toolkit.sampling import describe, labels_of
+from tests.conftest import ROOT, SMALL
+from tests.data import save_kl
 
 
 @pytest.fixture(scope="module")
@@ -61,26 +63,6 @@ def test_the_same_images_whatever_the_batch(trained, tmp_path):
     assert (whole != parts).mean() < 0.001
     other = drawn(settings(trained, seed=1), tmp_path / "c.npz")
     assert (whole != other).mean() > 0.3
-
-
-def test_finished_batches_survive_a_kill(trained, tmp_path, monkeypatch):
-    firsts = []
-    original = type(trained).sample
-
-    def counted(self, labels, *, index, **kwargs):
-        firsts.append(index[0])
-        if len(firsts) == 3:
-            raise KeyboardInterrupt
-        return original(self, labels, index=index, **kwargs)
-
-    monkeypatch.setattr(type(trained), "sample", counted)
-    with pytest.raises(KeyboardInterrupt):
-        dit.sample(trained, tmp_path / "a.npz")
-    assert not (tmp_path / "a.npz").exists()
-    images = drawn(trained, tmp_path / "a.npz")
-    assert firsts == [0, 8, 16, 16]
-    assert images.shape == (20, 32, 32, 3)
-    assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
 
 
 def test_labels_in_turn(trained):
@@ -170,6 +152,75 @@ def test_every_evaluation_is_shown(trained, sampler, calls, most):
 def test_an_error_in_a_callback_is_the_users(trained):
     with pytest.raises(ZeroDivisionError):
         trained.sample([3], callback=lambda i, n, x0: 1 / 0)
+
+
+class Decoder:
+    """Counts what is decoded at once."""
+
+    def __init__(self, codec):
+        self.codec, self.sizes = codec, []
+
+    def decode(self, latents):
+        self.sizes.append(len(latents))
+        return self.codec.decode(latents)
+
+
+def test_a_batch_is_decoded_in_smaller_ones(trained):
+    few = attrs.evolve(settings(trained, decode_batch_size=3), codec=Decoder(trained.codec))
+    assert torch.equal(few.sample(range(8)), trained.sample(range(8)))
+    assert few.codec.sizes == [3, 3, 2]
+    assert few.sample([]).shape == (0, 1, 32, 32)
+
+
+@pytest.fixture(scope="module")
+def latent_run(tmp_path_factory):
+    """A run of a small model of latents, with the folder of its autoencoder."""
+    folder = tmp_path_factory.mktemp("latent")
+    save_kl(folder / "vae")
+    recipe = dit.load_recipe(
+        ROOT / "recipes/fashion.toml",
+        set=[
+            *SMALL,
+            "dataset={kind='synthetic',image_size=48,num_classes=10,num_images=20}",
+            f"autoencoder={{kind='kl',path='{folder / 'vae'}',downsampling=2}}",
+            "train.max_steps=2",
+            "evaluate.metrics=[]",
+        ],
+    )
+    return dit.train(recipe, out=folder / "run"), folder / "vae"
+
+
+def test_tiles_and_slices_of_the_autoencoder_can_be_asked_for_when_sampling(latent_run, tmp_path):
+    run, vae = latent_run
+    whole, tiled = (dit.load(run, set=[f"autoencoder.tiling={word}"]) for word in ("false", "true"))
+    assert tiled.codec.model.use_tiling
+    assert not whole.codec.model.use_tiling
+    one, other = (model.sample([3, 4]) for model in (whole, tiled))
+    assert one.shape == other.shape == (2, 3, 48, 48)
+    assert not torch.equal(one, other)  # The overlaps are blended.
+    torch.testing.assert_close(
+        dit.load(run, set=["autoencoder.slicing=true"]).sample([3, 4]), one, rtol=1e-4, atol=1e-4
+    )
+    moved = vae.rename(tmp_path / "moved")
+    with pytest.raises(dit.DataError, match=r"autoencoder\.path"):
+        dit.load(run)
+    assert torch.equal(dit.load(run, set=[f"autoencoder.path={moved}"]).sample([3, 4]), one)
+    facts = describe(dit.load(run, set=[f"autoencoder.path={moved}"]))["autoencoder"]
+    assert facts["path"] == str(moved)
+    assert len(facts["fingerprint"]) == 64
+    moved.rename(vae)
+
+
+def test_settings_choose_the_weights_and_are_checked(small_run):
+    assert dit.load(small_run[1], set=["sample.weights=raw"]).weights == "raw"
+    assert dit.load(small_run[1], set=["sample.weights=raw"], weights="ema").weights == "ema"
+    for text, fault in [
+        ("num_samples=0", "must be >= 1"),
+        ("batch_size=-1", "must be >= 1"),
+        ("seed=-1", "must be >= 0"),
+    ]:
+        with pytest.raises(dit.RecipeError, match=rf"sample\.{text.split('=')[0]}: .*{fault}"):
+            dit.load(small_run[1], set=[f"sample.{text}"])
 
 
 def test_wrong_labels_and_missing_null_class_are_refused(trained):

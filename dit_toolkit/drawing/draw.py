@@ -16,7 +16,7 @@ from dit_toolkit import distributed, stop
 from dit_toolkit._version import __version__
 from dit_toolkit.drawing.parts import Parts, refuse_taken
 from dit_toolkit.drawing.pngs import Pngs
-from dit_toolkit.errors import Interrupted
+from dit_toolkit.errors import DataError, Interrupted
 from dit_toolkit.files import alone, storage
 from dit_toolkit.images import to_uint8
 from dit_toolkit.nn.dit import count_parameters
@@ -130,7 +130,10 @@ def _draw(trained: Trained, labels: np.ndarray, done: list[range], parts: Parts,
     batches, processes = list(missing(done, len(labels), trained.recipe.sample.batch_size)), distributed.size()
 
     def write(first: int, drawn: Tensor) -> None:
-        images = to_uint8(drawn)
+        try:
+            images = to_uint8(drawn)
+        except DataError as error:
+            raise DataError(f"samples {first} to {first + len(drawn) - 1}: {error}") from None
         if pngs:
             pngs.write(first, images)
         parts.write(first, images)

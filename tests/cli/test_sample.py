@@ -15,7 +15,8 @@ import attrs
 import pytest
 from attrs import frozen
 
-from dit_toolkit import launch
+from dit_toolkit import launch, stop
+from dit_toolkit.drawing.parts import Parts
 from dit_toolkit.images import read_folder, read_npz
 from dit_toolkit.recipe.schema import Sample
 from tests.conftest import ROOT
@@ -191,6 +192,23 @@ def test_two_processes_stop_at_a_time_limit_and_go_on(small_run, invoke, tmp_pat
     finish(start(tmp_path, run, "--out", "two.npz", "--procs", "2"))
     assert invoke("sample", run, "--out", tmp_path / "one.npz", *OPTIONS).exit_code == 0
     assert digest(tmp_path / "one.npz") == digest(tmp_path / "two.npz")
+
+
+def test_a_file_stops_it(small_run, invoke, tmp_path, monkeypatch):
+    _, run = small_run
+    write = Parts.write
+
+    def and_ask_to_stop(self, first, images):
+        write(self, first, images)
+        (self.folder / "stop").touch()
+
+    monkeypatch.setattr(Parts, "write", and_ask_to_stop)
+    monkeypatch.setattr(stop, "_LOOK", 0.0)
+    words = ["sample", run, "--out", tmp_path / "x.npz", *OPTIONS]
+    assert invoke(*words).exit_code == 3
+    monkeypatch.undo()
+    assert 0 < len(list((tmp_path / "x.npz.partial").glob("*.npy"))) < 20
+    assert invoke(*words).exit_code == 0, "the file of the last time is none of this one"
 
 
 def test_faults_are_told_once_by_two_processes(tmp_path):

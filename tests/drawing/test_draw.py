@@ -150,6 +150,16 @@ def test_other_settings_are_neither_taken_nor_deleted(trained, tmp_path, monkeyp
     assert sorted(p.name for p in Path(f"{path}.partial").glob("*.npy")) == names
 
 
+def test_images_that_are_no_numbers_are_told_by_number(trained, tmp_path):
+    class Broken:
+        def decode(self, latents):
+            return latents * float("nan")
+
+    with pytest.raises(dit.DataError, match="samples 0 to 7: 8 of 8 images hold NaN"):
+        dit.sample(attrs.evolve(trained, codec=Broken()), tmp_path / "x.npz")
+    assert list((tmp_path / "x.npz.partial").glob("*.npy")) == []
+
+
 def test_what_cannot_be_drawn_leaves_nothing(trained, tmp_path):
     for other, message in [
         (settings(trained, labels=[3, 10]), "sample.labels: 10 is no class; there are 0 to 9"),
