@@ -12,8 +12,9 @@ import pytest
 import dit_toolkit as dit
 from dit_toolkit import files, stop
 from dit_toolkit.drawing.draw import begun_with_other_settings
-from dit_toolkit.images import read_folder, read_npz
+from dit_toolkit.images import read_folder, read_npz, to_uint8
 from dit_toolkit.random import Generator
+from dit_toolkit.samplers.ddpm import DDPMSampler
 from dit_toolkit.sampling import labels_of
 from tests.drawing.adm import batches
 
@@ -57,7 +58,7 @@ def test_numpy_and_an_evaluator_of_adm_read_it(trained, whole):
 
 def test_one_image_is_the_same_alone(trained, whole):
     alone = trained.sample(labels_of(trained.recipe)[13:14], index=[13])
-    assert close(dit.images.to_uint8(alone), read_npz(whole)[13:14])
+    assert close(to_uint8(alone), read_npz(whole)[13:14])
 
 
 @pytest.mark.parametrize("sizes", [{"batch_size": 7}, {"batch_size": 1}, {"decode_batch_size": 3}])
@@ -163,7 +164,7 @@ def test_images_that_are_no_numbers_are_told_by_number(trained, tmp_path):
 def test_what_cannot_be_drawn_leaves_nothing(trained, tmp_path):
     for other, message in [
         (settings(trained, labels=[3, 10]), "sample.labels: 10 is no class; there are 0 to 9"),
-        (settings(trained, sampler=dit.registry.active().resolve("samplers", "ddpm")()), "sample.sampler: "),
+        (settings(trained, sampler=DDPMSampler()), "sample.sampler: "),
     ]:
         with pytest.raises(dit.RecipeError, match=message):
             dit.sample(other, tmp_path / "x.npz")
