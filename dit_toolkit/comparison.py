@@ -21,6 +21,7 @@ from rich.table import Table
 from dit_toolkit import stop
 from dit_toolkit.comparison_plot import draw
 from dit_toolkit.components import Metric, RealImages, Sampler
+from dit_toolkit.drawing.facts import describe
 from dit_toolkit.errors import DataError, Interrupted, RecipeError, StorageError
 from dit_toolkit.evaluation import ARROWS, perfect, real_images, settings
 from dit_toolkit.images import NpzWriter, grid, read_npz, to_uint8
@@ -28,7 +29,7 @@ from dit_toolkit.imageset import ImageSet
 from dit_toolkit.progress import log, progress, share
 from dit_toolkit.recipe.sizes import sizes
 from dit_toolkit.recipe.structure import unstructure
-from dit_toolkit.sampling import Trained, describe, labels_of
+from dit_toolkit.sampling import Trained, labels_of
 
 SHOWN = 16
 """Samples of every setting in the picture."""

@@ -19,6 +19,7 @@ from dit_toolkit import checkpoint, distributed, flops, stop, validation
 from dit_toolkit.build import build_model
 from dit_toolkit.doctor.room import preflight
 from dit_toolkit.drawing.draw import begun_with_other_settings, sample
+from dit_toolkit.drawing.facts import describe
 from dit_toolkit.errors import CheckpointError, DataError, RecipeError
 from dit_toolkit.evaluation import evaluate, table
 from dit_toolkit.images import grid, read_npz
@@ -33,7 +34,7 @@ from dit_toolkit.recipe.structure import unstructure
 from dit_toolkit.reconstruction import FOLDER as AUTOENCODER
 from dit_toolkit.reconstruction import PICTURE, read_measured, write_autoencoder
 from dit_toolkit.report import write_report
-from dit_toolkit.sampling import Trained, describe, load
+from dit_toolkit.sampling import Trained, load
 from dit_toolkit.training.fit import explaining
 from dit_toolkit.training.loop import train as train_steps
 from dit_toolkit.training.pictures import FOLDER

@@ -28,7 +28,7 @@ from dit_toolkit.random import Generator, Indices
 from dit_toolkit.recipe.origins import changes
 from dit_toolkit.recipe.schema import Recipe, Sample
 from dit_toolkit.recipe.sizes import sizes
-from dit_toolkit.recipe.structure import fault, unstructure
+from dit_toolkit.recipe.structure import fault
 from dit_toolkit.weights import read_weights
 
 Network = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -38,8 +38,6 @@ SAMPLED = ("autoencoder", "model", "objective", "sample")
 """Tables on whose components the images depend."""
 CALL = ("sampler", "seed", "cfg_scale", "cfg_channels", "cfg_interval", "cfg_rescale", "cfg_passes")
 """Options of [sample] that one call may change."""
-APART = ("num_samples", "batch_size", "decode_batch_size", "grid_columns", "labels")
-"""Options of [sample] on which an image does not depend but for rounding; its label is told apart."""
 
 
 @frozen(kw_only=True)
@@ -256,25 +254,6 @@ def labels_of(recipe: Recipe) -> np.ndarray:
         return classes[index % len(classes)]
     uniform = Generator(recipe.sample.seed, "labels", index).rand().numpy()  # (num_samples,) in [0, 1)
     return classes[(uniform * len(classes)).astype(np.int64)]
-
-
-def describe(trained: Trained) -> dict[str, Any]:
-    """Everything that an image with its number and label depends on, as plain JSON."""
-    recipe, written = trained.recipe, unstructure(trained.recipe)
-    options = {name: written["sample"].get(name) for name in attrs.fields_dict(Sample) if name not in APART}
-    guide = trained.guide if recipe.sample.cfg_scale != 1 else None
-    return {
-        "step": trained.step,
-        **options,
-        "weights": trained.weights,
-        "weights_sha256": trained.digest,
-        "guide_sha256": guide.digest if guide else None,
-        "classes": recipe.sample.labels,
-        "image": list(recipe.dataset.shape),
-        "model": written["model"],
-        "objective": written["objective"],
-        "autoencoder": {**written["autoencoder"], "fingerprint": trained.fingerprint},
-    }
 
 
 def _class_names(path: Path, recipe: Recipe) -> tuple[str, ...]:

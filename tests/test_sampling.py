@@ -8,11 +8,12 @@ import torch
 import dit_toolkit as dit
 from dit_toolkit import checkpoint
 from dit_toolkit.datasets.fashion import Fashion
+from dit_toolkit.drawing.facts import describe
 from dit_toolkit.images import read_npz
 from dit_toolkit.objectives.ddpm import DDPM
 from dit_toolkit.samplers.euler import Euler
 from dit_toolkit.samplers.heun import Heun
-from dit_toolkit.sampling import describe, labels_of
+from dit_toolkit.sampling import labels_of
 from tests.conftest import ROOT, SMALL
 from tests.data import save_kl
 

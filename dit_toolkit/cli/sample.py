@@ -22,7 +22,6 @@ from dit_toolkit.cli.options import (
     weights_option,
 )
 from dit_toolkit.cli.shell import emit
-from dit_toolkit.drawing.parts import partial, refuse_taken
 from dit_toolkit.errors import DataError
 from dit_toolkit.progress import is_main
 
@@ -69,6 +68,9 @@ def sample(
     out = out or Path(f"{run.resolve().stem if run.is_file() else run.resolve().name}-samples.npz")
     if out.suffix != ".npz":
         raise DataError(f"{out}: the name must end in .npz")
+
+    from dit_toolkit.drawing.parts import partial, refuse_taken
+
     refuse_taken(out)
     start_processes(ctx, procs)
 

@@ -10,21 +10,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import Tensor, nn
+from torch import Tensor
 
 from dit_toolkit import distributed, stop
 from dit_toolkit._version import __version__
+from dit_toolkit.drawing.facts import describe, sidecar
 from dit_toolkit.drawing.parts import Parts, refuse_taken
 from dit_toolkit.drawing.pngs import Pngs
 from dit_toolkit.errors import DataError, Interrupted
 from dit_toolkit.files import alone, storage
 from dit_toolkit.images import to_uint8
-from dit_toolkit.nn.dit import count_parameters
 from dit_toolkit.progress import progress, share
-from dit_toolkit.provenance import provenance
 from dit_toolkit.recipe.schema import Recipe
 from dit_toolkit.recipe.sizes import sizes
-from dit_toolkit.sampling import APART, Trained, describe, labels_of
+from dit_toolkit.sampling import Trained, labels_of
 
 
 def sample(trained: Trained, out: str | Path, *, png: str | Path | None = None) -> Path:
@@ -82,23 +81,6 @@ def missing(done: Sequence[range], count: int, size: int) -> Iterator[range]:
         for start in range(first, part.start, size):
             yield range(start, min(start + size, part.start))
         first = part.stop
-
-
-def sidecar(trained: Trained, facts: dict[str, Any], labels: np.ndarray) -> dict[str, Any]:
-    """Everything about a file of samples: what they depend on, who drew them, and the class of each."""
-    recipe = trained.recipe
-    chosen, count = recipe.sample.labels, recipe.model.num_classes
-    unfit = chosen and f"labels: {len(set(chosen))} of {count} classes were chosen, and a reference has all of them"
-    return {
-        **{name: getattr(recipe.sample, name) for name in APART if name != "labels"},
-        **facts,
-        "parameters": count_parameters(trained.model) if isinstance(trained.model, nn.Module) else None,
-        "fit_for_fid": unfit is None,
-        "unfit_for_fid": unfit,
-        "provenance": provenance(recipe),
-        "class_names": list(trained.class_names),
-        "labels": labels.tolist(),
-    }
 
 
 def _parts(recipe: Recipe, facts: dict[str, Any], out: Path) -> Parts:
