@@ -103,10 +103,13 @@ def register_backends() -> list[type[Backend]]:
 
 @hookimpl
 def register_extractors() -> list[type[Extractor]]:
-    """A classifier of Fashion-MNIST."""
+    """The Inception-v3 of the FID, a classifier of Fashion-MNIST, networks of torchvision, the pixels themselves."""
     from dit_toolkit.extractors.fashion import Fashion
+    from dit_toolkit.extractors.inception import Inception
+    from dit_toolkit.extractors.pixels import Pixels
+    from dit_toolkit.extractors.torchvision import Torchvision
 
-    return [Fashion]
+    return [Fashion, Inception, Torchvision, Pixels]
 
 
 @hookimpl

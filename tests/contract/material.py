@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import torchvision
 
 from dit_toolkit.autoencoders.dc import DC
 from dit_toolkit.autoencoders.kl import KL
@@ -15,8 +16,12 @@ from dit_toolkit.datasets.image_folder import ImageFolder
 from dit_toolkit.datasets.latent_files import LatentFiles
 from dit_toolkit.datasets.latents import Latents
 from dit_toolkit.datasets.torchvision import Torchvision
+from dit_toolkit.extractors.inception import Inception
+from dit_toolkit.extractors.torchvision import Torchvision as Classifier
+from dit_toolkit.nn import inception
 from tests import caches
 from tests.data import image_tree, save_dc, save_kl, save_tiny, write_store
+from tests.extractors.networks import save_network
 
 ROOT = Path(tempfile.mkdtemp(prefix="dit-toolkit-contract-"))
 atexit.register(shutil.rmtree, ROOT, ignore_errors=True)
@@ -57,3 +62,8 @@ PRETRAINED = [
     DC(path=str(save_dc(ROOT / "dc")), downsampling=4, latent_channels=8),
 ]
 """With random weights, which decode to anything."""
+EXTRACTORS = [
+    Inception(path=str(save_network(ROOT / "inception.pth", inception.Inception()))),
+    Classifier(model="resnet18", path=str(save_network(ROOT / "resnet18.pth", torchvision.models.resnet18()))),
+]
+"""Likewise, but not so that their activations fade."""

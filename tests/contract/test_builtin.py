@@ -17,6 +17,7 @@ from dit_toolkit.components import FAMILIES, family_of
 from dit_toolkit.datasets.fashion import Fashion
 from dit_toolkit.datasets.synthetic import Synthetic
 from dit_toolkit.extractors.fashion import Fashion as Classifier
+from dit_toolkit.extractors.pixels import Pixels
 from dit_toolkit.metrics.class_accuracy import ClassAccuracy
 from dit_toolkit.metrics.frechet_distance import FrechetDistance
 from dit_toolkit.metrics.memorisation import Memorisation
@@ -39,7 +40,7 @@ from dit_toolkit.testing import checks_of, parametrize_with_checks
 from dit_toolkit.testing.parametrize import describe
 from dit_toolkit.trackers.csv import CSV
 from dit_toolkit.trackers.tensorboard import TensorBoard
-from tests.contract.material import DATASETS, PRETRAINED
+from tests.contract.material import DATASETS, EXTRACTORS, PRETRAINED
 
 COMPONENTS = [
     AdaLNZero(),
@@ -115,6 +116,9 @@ COMPONENTS = [
     DeepSpeed(zero_stage=2, offload="optimizer"),
     DeepSpeed(zero_stage=3, offload="all"),
     Classifier(),
+    Pixels(),
+    Pixels(size=5, grey=True),
+    *EXTRACTORS,
     ClassAccuracy(),
     FrechetDistance(extractor=Classifier()),
     Memorisation(),
