@@ -24,7 +24,8 @@ from dit_toolkit.components import Metric, RealImages, Sampler
 from dit_toolkit.drawing.facts import describe
 from dit_toolkit.errors import DataError, Interrupted, RecipeError, StorageError
 from dit_toolkit.evaluation import ARROWS, perfect, real_images, settings
-from dit_toolkit.images import NpzWriter, grid, read_npz, to_uint8
+from dit_toolkit.grids.sheet import grid
+from dit_toolkit.images import NpzWriter, read_npz, to_uint8
 from dit_toolkit.imageset import ImageSet
 from dit_toolkit.progress import log, progress, share
 from dit_toolkit.recipe.sizes import sizes
@@ -122,7 +123,7 @@ def compare(
     draw(result, out / "comparison.png")
     first = np.concatenate([pixels[:SHOWN] for pixels in images.values()])
     rows = np.repeat(np.arange(len(names)), min(SHOWN, len(labels)))
-    grid(first, rows, names, columns=SHOWN).save(out / "samples.png")
+    grid(first, rows, names, nrow=SHOWN).save(out / "samples.png")
     return result
 
 

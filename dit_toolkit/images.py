@@ -1,4 +1,4 @@
-"""Images as arrays uint8 (N, H, W, 3): from a sampler's floats, to and from .npz files, folders and labelled grids."""
+"""Images as arrays uint8 (N, H, W, 3): from a sampler's floats, to and from .npz files and folders."""
 
 from __future__ import annotations
 
@@ -16,18 +16,15 @@ from types import TracebackType
 from typing import IO, Any
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from dit_toolkit.errors import DataError, StorageError
 from dit_toolkit.files import fsync
 
 MEMBER = "arr_0.npy"
 CHUNK = 2**24
-CELL = 96
-"""Largest side of a small image in a grid, in pixels, after upscaling by a whole factor."""
-MARGIN = 12
-TALLEST = 30_000
-"""Height in pixels at which a grid of many classes starts to shrink its images; PNG viewers give up not far above."""
+SUFFIXES = (".png", ".jpg", ".jpeg")
+"""Of the files that `read_folder` reads."""
 
 
 def to_uint8(x: Any) -> np.ndarray:
@@ -193,14 +190,14 @@ def _start_of(path: Path, info: zipfile.ZipInfo) -> int:
     return info.header_offset + 30 + int(name) + int(extra)
 
 
-def read_folder(path: Path | str) -> np.ndarray:
-    """Read every PNG and JPEG file of a folder, in the order of their names, as uint8 (N, H, W, 3).
+def read_folder(path: Path | str, most: int | None = None) -> np.ndarray:
+    """Read every PNG and JPEG file of a folder, or the first ones, in the order of their names, as uint8 (N, H, W, 3).
 
     Raises:
         DataError: there is no image, one is damaged, or two differ in size; the message names the files.
     """
     path = Path(path)
-    names = sorted(p for p in path.glob("*") if p.suffix.lower() in (".png", ".jpg", ".jpeg"))
+    names = sorted(p for p in path.glob("*") if p.suffix.lower() in SUFFIXES)[:most]
     if not names:
         raise DataError(f"{path}: holds no .png or .jpg file" if path.is_dir() else f"{path}: no such folder")
     images = []
@@ -214,42 +211,6 @@ def read_folder(path: Path | str) -> np.ndarray:
             seen, first = (f"{image.shape[1]} x {image.shape[0]}" for image in (images[-1], images[0]))
             raise DataError(f"{name}: {seen} pixels, but {names[0].name} has {first}; all must have one size")
     return np.stack(images)
-
-
-def grid(images: np.ndarray, labels: np.ndarray, class_names: Sequence[str], columns: int = 10) -> Image.Image:
-    """Draw one row per class that is present, its name at the left and its first `columns` images beside it.
-
-    Small images are upscaled by a whole factor; with very many classes they shrink, so that the picture can be opened.
-
-    Args:
-        images: uint8 (N, H, W, 3).
-        labels: (N,), indices into `class_names`.
-        class_names: names of all classes.
-        columns: images in a row; places without an image stay empty.
-    """
-    classes = np.unique(labels)
-    height, width = images.shape[1:3]
-    factor = max(1, CELL // max(height, width))
-    scale = min(factor, TALLEST / (len(classes) * height))
-    cell = max(8, int(width * scale)), max(8, int(height * scale))
-    gap = 1 if cell[1] < 48 else 2
-    font = ImageFont.load_default(size=min(16, max(9, cell[1] * 0.7)))
-    left = 2 * MARGIN + int(max(font.getlength(class_names[c]) for c in classes))
-    columns = min(columns, int(np.bincount(labels).max()))
-    picture = Image.new(
-        "RGB",
-        (left + columns * (cell[0] + gap) - gap + MARGIN, 2 * MARGIN + len(classes) * (cell[1] + gap) - gap),
-        "white",
-    )
-    draw = ImageDraw.Draw(picture)
-    for row, label in enumerate(classes):
-        top = MARGIN + row * (cell[1] + gap)
-        draw.text((left - MARGIN, top + cell[1] / 2), class_names[label], fill="#222222", font=font, anchor="rm")
-        for column, index in enumerate(np.flatnonzero(labels == label)[:columns]):
-            resample = Image.Resampling.NEAREST if scale >= 1 else Image.Resampling.BOX
-            tile = Image.fromarray(images[index]).resize(cell, resample)
-            picture.paste(tile, (left + column * (cell[0] + gap), top))
-    return picture
 
 
 def _sizes(shape: Sequence[int]) -> str:

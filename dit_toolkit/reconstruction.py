@@ -19,7 +19,8 @@ from dit_toolkit import checkpoint, distributed, stop
 from dit_toolkit.build import build_model
 from dit_toolkit.components import Split
 from dit_toolkit.errors import CheckpointError, DataError, Interrupted, StorageError
-from dit_toolkit.images import grid, to_uint8
+from dit_toolkit.grids.sheet import grid
+from dit_toolkit.images import to_uint8
 from dit_toolkit.nn.autoencoder import Autoencoder
 from dit_toolkit.progress import log, progress, warn
 from dit_toolkit.recipe.autoencoder import AutoencoderRecipe
@@ -131,7 +132,7 @@ def picture(model: Autoencoder, split: Split, class_names: Any) -> Image.Image:
     ]
     x, y = split.batch(np.asarray(chosen))
     pairs = np.stack([to_uint8(x), to_uint8(reconstruct(model, x.to(distributed.device())).cpu())], axis=1)
-    return grid(pairs.reshape(-1, *pairs.shape[2:]), y.numpy().repeat(2), class_names, columns=2 * PAIRS)
+    return grid(pairs.reshape(-1, *pairs.shape[2:]), y.numpy().repeat(2), class_names, nrow=2 * PAIRS)
 
 
 def _held_out(recipe: AutoencoderRecipe) -> tuple[Split, Literal["train", "val"]]:

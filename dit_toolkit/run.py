@@ -22,7 +22,8 @@ from dit_toolkit.drawing.draw import begun_with_other_settings, sample
 from dit_toolkit.drawing.facts import describe
 from dit_toolkit.errors import CheckpointError, DataError, RecipeError
 from dit_toolkit.evaluation import evaluate, table
-from dit_toolkit.images import grid, read_npz
+from dit_toolkit.grids.sheet import grid
+from dit_toolkit.images import read_npz
 from dit_toolkit.nn.dit import count_parameters
 from dit_toolkit.progress import log, warn
 from dit_toolkit.provenance import provenance
@@ -218,7 +219,7 @@ def _show_and_judge(recipe: Recipe, place: Path, judge: bool) -> None:
     labels = np.asarray(json.loads((place / "samples.json").read_text())["labels"], dtype=np.int64)
     if not (place / "grid.png").exists():
         names = recipe.dataset.class_names
-        grid(images, labels, names, columns=recipe.sample.grid_columns).save(place / "grid.png")
+        grid(images, labels, names, nrow=recipe.sample.grid_columns).save(place / "grid.png")
         log(f"{place / 'grid.png'} shows {recipe.sample.grid_columns} samples of each class")
     if judge and recipe.evaluate.metrics:
         results = evaluate(images, labels, recipe, device=distributed.device())

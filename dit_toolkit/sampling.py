@@ -54,6 +54,8 @@ class Trained:
     digest: str
     """SHA-256 of the file of the weights."""
     device: str
+    between: int = 0
+    """How many labels the model has beyond those of its recipe, see `drawing.interpolation`."""
     class_names: tuple[str, ...] = field()
     """In the order of the labels."""
 
@@ -113,7 +115,7 @@ class Trained:
         """
         labels = torch.as_tensor(labels, dtype=torch.int64, device=self.device)
         chosen, null = self._settings(settings), self.recipe.model.num_classes
-        if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) <= null:
+        if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) <= null + self.between:
             raise RecipeError(f"labels: must be 0 to {null - 1} ({null} is the null class)")
         denoiser = LabelledDenoiser(self.network, self.recipe.objective, labels)
         if chosen.cfg_scale == 1:

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from dit_toolkit.datasets.fashion import CLASS_NAMES, Fashion
+from dit_toolkit.datasets.fashion import Fashion
 from dit_toolkit.errors import DataError, StorageError
-from dit_toolkit.images import NpzWriter, grid, read_folder, read_npz, to_uint8
+from dit_toolkit.images import NpzWriter, read_folder, read_npz, to_uint8
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (7, 8, 6, 3), np.uint8)
@@ -205,36 +205,3 @@ class TestReadFolder:
         (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n and no more")
         with pytest.raises(DataError, match=r"a\.png: not a readable image"):
             read_folder(tmp_path)
-
-
-class TestGrid:
-    def test_geometry_and_pixels(self):
-        split = Fashion().open("val")
-        images, _ = to_uint8(split.batch(np.arange(300))[0]), split.labels
-        picture = np.asarray(grid(images, split.labels[:300], CLASS_NAMES, columns=4))
-        cell, gap, margin = 96, 2, 12
-        assert picture.shape[0] == 10 * (cell + gap) - gap + 2 * margin
-        left = picture.shape[1] - margin - (4 * (cell + gap) - gap)
-        for row in range(10):
-            for column, index in enumerate(np.flatnonzero(split.labels[:300] == row)[:4]):
-                top, side = margin + row * (cell + gap), left + column * (cell + gap)
-                tile = picture[top : top + cell, side : side + cell]
-                np.testing.assert_array_equal(tile, images[index].repeat(3, 0).repeat(3, 1))
-
-    def test_only_classes_that_are_present(self):
-        images = np.zeros((3, 32, 32, 3), np.uint8)
-        picture = grid(images, np.array([5, 2, 5]), CLASS_NAMES, columns=10)
-        assert picture.height == 2 * (96 + 2) - 2 + 24
-        assert picture.width < 350  # two columns, not ten
-        assert np.asarray(picture)[20, -20].tolist() == [255, 255, 255]  # class 2 has no second sample
-
-    def test_names_are_drawn(self):
-        images = np.full((1, 64, 64, 3), 255, np.uint8)
-        dark = [(np.asarray(grid(images, np.zeros(1, int), [name])) < 128).sum() for name in ("", "Trouser")]
-        assert dark[0] == 0 < dark[1]
-
-    @pytest.mark.parametrize(("classes", "size"), [(1, 1), (1, 256), (1_000, 32), (1_000, 256)])
-    def test_any_number_of_classes_can_be_opened(self, classes, size):
-        images = np.zeros((classes, size, size, 3), np.uint8)
-        picture = grid(images, np.arange(classes), [f"class {c}" for c in range(classes)], columns=2)
-        assert picture.height < 32_768

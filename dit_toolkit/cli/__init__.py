@@ -13,11 +13,12 @@ from dit_toolkit.cli.data import encode, inspect, prepare, verify
 from dit_toolkit.cli.doctor import doctor
 from dit_toolkit.cli.exchange import export, import_
 from dit_toolkit.cli.flops import flops
+from dit_toolkit.cli.grid import grid
 from dit_toolkit.cli.plugins import plugins
 from dit_toolkit.cli.recipe import check, schema, show
 from dit_toolkit.cli.run import run
 from dit_toolkit.cli.sample import sample
-from dit_toolkit.cli.samples import evaluate, grid
+from dit_toolkit.cli.samples import evaluate
 from dit_toolkit.cli.shell import Shell, emit
 
 

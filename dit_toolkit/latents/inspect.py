@@ -10,7 +10,8 @@ from PIL import Image
 
 from dit_toolkit.components import Autoencoder
 from dit_toolkit.errors import DataError, RecipeError
-from dit_toolkit.images import grid, to_uint8
+from dit_toolkit.grids.sheet import grid
+from dit_toolkit.images import to_uint8
 from dit_toolkit.latents.manifest import NAME, Manifest, read_manifest
 from dit_toolkit.latents.reader import LatentSplit
 from dit_toolkit.latents.source import open_images
@@ -78,7 +79,7 @@ def picture(folder: Path, count: int) -> Image.Image:
         columns.insert(0, images)
     pixels = np.stack(columns, axis=1).reshape(-1, *columns[0].shape[1:])  # (N * columns, H, W, 3)
     names = [f"{split.kept[i]} {manifest.class_names[split.labels[i]]}"[:40] for i in index]
-    return grid(pixels, np.repeat(np.arange(len(index)), len(columns)), names, columns=len(columns))
+    return grid(pixels, np.repeat(np.arange(len(index)), len(columns)), names, nrow=len(columns))
 
 
 def _images(manifest: Manifest, split: Literal["train", "val"], index: np.ndarray) -> np.ndarray | None:

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from dit_toolkit import distributed
-from dit_toolkit.images import grid, to_uint8
+from dit_toolkit.grids.sheet import grid
+from dit_toolkit.images import to_uint8
 from dit_toolkit.recipe.schema import Recipe
 from dit_toolkit.recipe.sizes import sizes
 from dit_toolkit.sampling import Network, Trained
@@ -69,7 +70,7 @@ class Pictures:
             for rank, part in enumerate(parts):
                 if part is not None:
                     whole[rank :: distributed.size()] = part
-            picture = grid(whole, self.labels, self.trained.recipe.dataset.class_names, columns=COLUMNS)
+            picture = grid(whole, self.labels, self.trained.recipe.dataset.class_names, nrow=COLUMNS)
             self.folder.mkdir(parents=True, exist_ok=True)
             temporary = path.with_name(f".{path.name}")
             picture.save(temporary, format="png")

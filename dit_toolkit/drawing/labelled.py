@@ -1,0 +1,90 @@
+"""Images that are there already, with what is known of their classes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from attrs import frozen
+
+from dit_toolkit.errors import DataError
+from dit_toolkit.images import SUFFIXES, read_folder, read_npz
+
+
+@frozen(kw_only=True)
+class Labelled:
+    """Images uint8 (N, H, W, 3), their classes (N,) and the names of all classes; one without a name where unknown."""
+
+    images: np.ndarray
+    labels: np.ndarray
+    class_names: Sequence[str]
+
+
+def read_labelled(path: Path, most: int | None = None) -> Labelled:
+    """Read an .npz with the .json beside it, a folder of images, or one of folders, each with the images of a class.
+
+    Args:
+        most: of a folder, how many images to read at most.
+
+    Raises:
+        DataError: no image is there, one is damaged or of another size, or there are not as many labels as images.
+    """
+    if path.is_dir():
+        classes = [] if _has_images(path) else sorted(p for p in path.iterdir() if p.is_dir() and _has_images(p))
+        return _read_classes(classes, most) if classes else _unlabelled(read_folder(path, most))
+    images = read_npz(path)
+    if not path.with_suffix(".json").exists():
+        return _unlabelled(images)
+    sidecar = read_sidecar(path)
+    labels = np.asarray(sidecar["labels"], dtype=np.int64)
+    if len(labels) != len(images):
+        raise DataError(f"{path}: {len(images)} images, but {len(labels)} labels in {path.with_suffix('.json').name}")
+    count = int(labels.max()) + 1
+    names = sidecar.get("class_names") or [str(label) for label in range(count)]
+    if len(names) < count:
+        raise DataError(f"{path.with_suffix('.json')}: {len(names)} class_names, but a label {count - 1}")
+    return Labelled(images=images, labels=labels, class_names=[str(name) for name in names])
+
+
+def read_sidecar(samples: Path) -> dict[str, Any]:
+    """Read the .json file beside samples; its `labels` are a list of whole numbers from 0 up.
+
+    Raises:
+        DataError: it is not there, cannot be read or has no such labels.
+    """
+    path = samples.with_suffix(".json")
+    try:
+        found: Any = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file; it holds the labels of {samples.name}") from None
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read ({error})") from None
+    labels = found.get("labels") if isinstance(found, dict) else None
+    if (
+        not isinstance(found, dict)
+        or not isinstance(labels, list)
+        or not all(type(label) is int and label >= 0 for label in labels)
+    ):
+        raise DataError(f"{path}: `labels` must be a list of class numbers")
+    return found
+
+
+def _unlabelled(images: np.ndarray) -> Labelled:
+    return Labelled(images=images, labels=np.zeros(len(images), np.int64), class_names=[""])
+
+
+def _read_classes(folders: Sequence[Path], most: int | None) -> Labelled:
+    parts = [read_folder(folder, most) for folder in folders]
+    for folder, part in zip(folders, parts, strict=True):
+        if part.shape[1:] != parts[0].shape[1:]:
+            here, first = (f"{shape[2]} x {shape[1]}" for shape in (part.shape, parts[0].shape))
+            raise DataError(f"{folder}: {here} pixels, but {folders[0].name} has {first}; all must have one size")
+    labels = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
+    return Labelled(images=np.concatenate(parts), labels=labels, class_names=[folder.name for folder in folders])
+
+
+def _has_images(folder: Path) -> bool:
+    return any(p.suffix.lower() in SUFFIXES for p in folder.iterdir())

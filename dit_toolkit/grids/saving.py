@@ -1,0 +1,63 @@
+"""Pictures in files: PNG, and moving ones as GIF or APNG, which play through, hold the last frame and begin again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from PIL import Image
+
+LENGTH, HOLD = 3_000, 2_000
+"""Milliseconds of all frames but the last, and of the last."""
+FASTEST, SLOWEST = 40, 250
+"""Milliseconds of one frame; programs slow a faster GIF down."""
+
+
+def save_still(path: Path, picture: Image.Image) -> None:
+    """Write a new PNG file."""
+    with _new(path) as file:
+        picture.save(file, format="PNG")
+
+
+def save_animation(path: Path, frames: Iterable[Image.Image], count: int) -> None:
+    """Write `count` RGB frames, taken one by one, as a new GIF or, where the name ends in .png, APNG file.
+
+    An APNG keeps every pixel. A GIF has 256 colours a frame: shades of grey stay as they are, colours are dithered.
+    """
+    each = min(SLOWEST, max(FASTEST, LENGTH // max(1, count - 1))) // 10 * 10
+    gif = path.suffix.lower() == ".gif"
+    ready = map(_indexed, frames) if gif else iter(frames)
+    first = next(ready)
+    with _new(path) as file:
+        first.save(
+            file,
+            format="GIF" if gif else "PNG",
+            save_all=True,
+            append_images=ready,
+            duration=[each] * (count - 1) + [HOLD],
+            loop=0,
+        )
+
+
+def _indexed(frame: Image.Image) -> Image.Image:
+    """The frame in at most 256 colours."""
+    pixels = np.asarray(frame)
+    if (pixels == pixels[..., :1]).all():
+        return frame.convert("L")
+    colours = frame.quantize(256, Image.Quantize.MEDIANCUT)
+    return frame.quantize(palette=colours, dither=Image.Dither.FLOYDSTEINBERG)
+
+
+@contextmanager
+def _new(path: Path) -> Iterator[IO[bytes]]:
+    """A file that has its name when it is complete, and is not there after an error."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            yield file
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
