@@ -67,16 +67,19 @@ def grid(
     if frames and not moving:
         raise DataError(f"--frames: {out} does not move; add --animate, or write a .gif")
     if interpolate and (vary or labels or len(paths) > 1):
-        raise DataError(
-            "--interpolate: shows one model and a chain of its classes, without --vary and --labels"
-        )
+        raise DataError("--interpolate: shows one model and a chain of its classes, without --vary and --labels")
     refuse_existing(out)
 
     from dit_toolkit.grids.saving import save_animation, save_still
 
     images = [path for path in paths if _holds_images(path)]
     if images:
-        drawing: dict[str, object] = {"--animate": moving, "--interpolate": interpolate, "--vary": vary, "--seed": seed is not None}
+        drawing: dict[str, object] = {
+            "--animate": moving,
+            "--interpolate": interpolate,
+            "--vary": vary,
+            "--seed": seed is not None,
+        }
         drawing |= {"--weights": weights, "--set": changes, "several paths": len(paths) > 1}
         if given := [name for name, value in drawing.items() if value]:
             raise DataError(
@@ -90,7 +93,7 @@ def grid(
         sides = load_sides(paths, vary=vary, weights=weights, plugins=[str(file) for file in files], set=settings)
         plan = _plan(sides, labels, interpolate, nrow, per_class, image_size)
         if moving:
-            save_animation(out, *plan.frames(frames or FRAMES))
+            save_animation(out, plan.frames(frames or FRAMES))
         else:
             save_still(out, plan.still())
     emit(str(out))

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from dit_toolkit.drawing.plan import Part, Plan
 from dit_toolkit.errors import RecipeError
 from dit_toolkit.grids.sheet import Head, Layout
-from dit_toolkit.nn.dit import DiT
 from dit_toolkit.sampling import Trained
 
 

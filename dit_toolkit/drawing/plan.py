@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import attrs
 import numpy as np
@@ -31,6 +31,21 @@ class Part:
     """In place of the one that the recipe's [sample] names."""
 
 
+@frozen
+class Frames(Sequence[Image.Image]):
+    """Pictures, each made when it is asked for."""
+
+    sheet: Sheet
+    images: np.ndarray
+    """(F, N, H, W, 3) uint8."""
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, number: int) -> Image.Image:  # type: ignore[override]
+        return self.sheet.draw(self.images[number])
+
+
 @frozen(kw_only=True)
 class Plan:
     """Images to draw, and where they go; the layout counts them through all parts."""
@@ -44,14 +59,13 @@ class Plan:
         [images] = self._draw(1)
         return self._sheet(images).draw(images)
 
-    def frames(self, limit: int) -> tuple[Iterator[Image.Image], int]:
-        """Draw what is predicted at up to `limit` evaluations; the frames, of which the last is `still`, and how many.
+    def frames(self, limit: int) -> Frames:
+        """Draw what is predicted at fewer than `limit` evaluations of the denoiser, evenly spread, with the first one.
 
-        Evaluations are those of the denoiser, evenly spread, with the first one.
+        The last frame is the picture of `still`.
         """
         frames = self._draw(limit)
-        sheet = self._sheet(frames[0])
-        return map(sheet.draw, frames), len(frames)
+        return Frames(self._sheet(frames[0]), frames)
 
     def _sheet(self, images: np.ndarray) -> Sheet:
         return Sheet(self.layout, images.shape[1:3], self.image_size)
@@ -103,11 +117,12 @@ def of_classes(
         RecipeError: models of other images or classes.
     """
     refuse_unlike(sides)
+    classes = list(dict.fromkeys(classes))
     across = max(1, nrow // len(sides))
     count = len(classes) * (per_class or across)
     parts = []
     for _, trained in sides:
-        chosen = attrs.evolve(trained.recipe.sample, labels=list(classes), num_samples=count, label_sampling="balanced")
+        chosen = attrs.evolve(trained.recipe.sample, labels=classes, num_samples=count, label_sampling="balanced")
         asked = trained.with_sample(chosen)
         asked.check()
         parts.append(Part(trained=asked, labels=labels_of(asked.recipe), index=np.arange(count)))

@@ -45,7 +45,7 @@ def load_sides(
                 changed = apply(whole.recipe, [f"sample.{key}={value}"] if key else [])
                 trained = whole.with_sample(changed.sample)
             sides.append(trained)
-            setting = f"{key} = {value}" if key not in ("", "weights") else ""
+            setting = f"{key} {value}" if key not in ("", "weights") else ""
             told.append((_run_of(path), f"step {trained.step}", trained.weights, setting))
     differing = [number for number, column in enumerate(zip(*told, strict=True)) if len({*column}) > 1] or [0]
     return [(", ".join(words[i] for i in differing), trained) for words, trained in zip(told, sides, strict=True)]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
 import numpy as np
+from attrs import frozen
 from PIL import Image
 
 LENGTH, HOLD = 3_000, 2_000
@@ -22,22 +23,20 @@ def save_still(path: Path, picture: Image.Image) -> None:
         picture.save(file, format="PNG")
 
 
-def save_animation(path: Path, frames: Iterable[Image.Image], count: int) -> None:
-    """Write `count` RGB frames, taken one by one, as a new GIF or, where the name ends in .png, APNG file.
+def save_animation(path: Path, frames: Sequence[Image.Image]) -> None:
+    """Write RGB frames, of which one at a time is asked for, as a new GIF or, where the name ends in .png, APNG file.
 
     An APNG keeps every pixel. A GIF has 256 colours a frame: shades of grey stay as they are, colours are dithered.
     """
-    each = min(SLOWEST, max(FASTEST, LENGTH // max(1, count - 1))) // 10 * 10
+    each = min(SLOWEST, max(FASTEST, LENGTH // max(1, len(frames) - 1))) // 10 * 10
     gif = path.suffix.lower() == ".gif"
-    ready = map(_indexed, frames) if gif else iter(frames)
-    first = next(ready)
     with _new(path) as file:
-        first.save(
+        (_indexed(frames[0]) if gif else frames[0]).save(
             file,
             format="GIF" if gif else "PNG",
             save_all=True,
-            append_images=ready,
-            duration=[each] * (count - 1) + [HOLD],
+            append_images=_Rest(frames, gif),
+            duration=[each] * (len(frames) - 1) + [HOLD],
             loop=0,
         )
 
@@ -49,6 +48,18 @@ def _indexed(frame: Image.Image) -> Image.Image:
         return frame.convert("L")
     colours = frame.quantize(256, Image.Quantize.MEDIANCUT)
     return frame.quantize(palette=colours, dither=Image.Dither.FLOYDSTEINBERG)
+
+
+@frozen
+class _Rest:
+    """All frames but the first, made as they are asked for, which Pillow does twice for an APNG."""
+
+    frames: Sequence[Image.Image]
+    gif: bool
+
+    def __iter__(self) -> Iterator[Image.Image]:
+        for number in range(1, len(self.frames)):
+            yield _indexed(self.frames[number]) if self.gif else self.frames[number]
 
 
 @contextmanager

@@ -11,16 +11,19 @@ from attrs import frozen
 from PIL import Image, ImageDraw
 
 from dit_toolkit.errors import DataError
-from dit_toolkit.grids.text import INK, cut, font_for, width, wrap
+from dit_toolkit.grids.text import INK, font_for, width, wrap
 
 CELL = 96
 """Largest side of a small image, in pixels, after upscaling by a whole factor."""
 MARGIN = 12
 APART = 12
 """Pixels between the columns of one head and those of the next, where a head has several."""
-NAME = 240
-"""Most pixels of a row's name; what is longer is cut."""
-HEAD_LINES = 4
+NAME = 200
+"""Most pixels of a row's name; what is longer is wrapped where there is room, or cut."""
+LINE = 19
+"""Pixels from line to line of a text."""
+HEAD, HEAD_LINES = 20, 4
+"""Height of a head's font as that of a row's name, and its most lines."""
 ROWS = 40
 """More rows than these are folded into several blocks beside each other, so that the sheet is about square."""
 PIXELS = 24_000_000
@@ -121,7 +124,8 @@ class Sheet:
         self.cell = (height, width_)
         self.gap = 1 if height < CELL // 2 else 2
         self.font = font_for(height)
-        self.name = min(NAME, max(width(name, self.font) for name in self.layout.names))
+        self.names = [wrap(name, self.font, NAME, max(1, height // LINE)) for name in self.layout.names]
+        self.name = max(width(line, self.font) for lines in self.names for line in lines or [""])
         self.left: list[int] = []
         start = MARGIN + (self.name + MARGIN if self.name else 0)
         groups = [head.columns for head in self.layout.heads] or [self.layout.places.shape[1]]
@@ -139,30 +143,30 @@ class Sheet:
 
     def _measure_heads(self) -> int:
         """Wrap the heads; the pixels that they take."""
-        self.head_font = font_for(CELL)
+        self.head_font = font_for(HEAD)
         self.heads = []
         for head in self.layout.heads:
-            room = head.columns * (self.cell[1] + self.gap) - self.gap
+            room = head.columns * (self.cell[1] + self.gap) - 8
             self.heads.append(wrap(head.text, self.head_font, room, HEAD_LINES))
-        self.line = width("M", self.head_font) + 6
         lines = max(map(len, self.heads), default=0)
-        return lines * self.line + 6 if lines else 0
+        return lines * LINE + 6 if lines else 0
 
     def _write(self) -> Image.Image:
         """Draw the texts."""
         picture = Image.new("RGB", (self.width, self.height), "white")
         draw = ImageDraw.Draw(picture)
-        for row, name in enumerate(self.layout.names):
+        for row, lines in enumerate(self.names):
             left, top = self.corner(row, 0)
-            text = cut(name, self.font, self.name)
-            draw.text((left - MARGIN, top + self.cell[0] / 2), text, fill=INK, font=self.font, anchor="rm")
+            for number, line in enumerate(lines):
+                middle = top + self.cell[0] / 2 + (number - (len(lines) - 1) / 2) * LINE
+                draw.text((left - MARGIN, middle), line, fill=INK, font=self.font, anchor="rm")
         for block in range(0, self.width, self.block):
             column = 0
             for head, lines in zip(self.layout.heads, self.heads, strict=True):
                 left, last = self.left[column], self.left[column + head.columns - 1]
                 middle = block + (left + last + self.cell[1]) / 2
                 for number, line in enumerate(reversed(lines)):
-                    foot = self.top - 6 - number * self.line
+                    foot = self.top - 6 - number * LINE
                     draw.text((middle, foot), line, fill=INK, font=self.head_font, anchor="ms")
                 column += head.columns
         return picture
