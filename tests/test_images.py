@@ -1,4 +1,4 @@
-"""Rounding, .npz files, folders and grids."""
+"""Rounding, .npz files and folders."""
 
 import contextlib
 import pickle
@@ -186,6 +186,7 @@ class TestReadFolder:
             Image.fromarray(IMAGES[index]).save(tmp_path / f"{index:06}.png")
         (tmp_path / "notes.txt").write_text("not an image")
         np.testing.assert_array_equal(read_folder(tmp_path), IMAGES[:3])
+        np.testing.assert_array_equal(read_folder(tmp_path, 2), IMAGES[:2])
 
     def test_grey_is_repeated(self, tmp_path):
         Image.fromarray(IMAGES[0, ..., 0]).save(tmp_path / "a.PNG")

@@ -74,13 +74,9 @@ def grid(
 
     images = [path for path in paths if _holds_images(path)]
     if images:
-        drawing: dict[str, object] = {
-            "--animate": moving,
-            "--interpolate": interpolate,
-            "--vary": vary,
-            "--seed": seed is not None,
-        }
-        drawing |= {"--weights": weights, "--set": changes, "several paths": len(paths) > 1}
+        drawing: dict[str, object] = {"--animate": moving, "--interpolate": interpolate, "--vary": vary}
+        drawing |= {"--seed": seed is not None, "--weights": weights, "--set": changes}
+        drawing |= {"a picture of several paths": len(paths) > 1}
         if given := [name for name, value in drawing.items() if value]:
             raise DataError(
                 f"{images[0]}: its images are drawn already; {given[0]} needs a run, a checkpoint or a file of weights"

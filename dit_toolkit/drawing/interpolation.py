@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from copy import deepcopy
 from itertools import pairwise
+from typing import Any
 
 import attrs
 import numpy as np
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from dit_toolkit.drawing.plan import Part, Plan
 from dit_toolkit.errors import RecipeError
 from dit_toolkit.grids.sheet import Head, Layout
+from dit_toolkit.nn.dit import DiT
 from dit_toolkit.sampling import Trained
 
 
@@ -66,14 +68,16 @@ def _extended(trained: Trained, pairs: Sequence[tuple[int, int, float]]) -> Trai
     table = _table(trained)  # (classes and, where there is one, the null class; D)
     new = [torch.lerp(table[a], table[b], weight)[None] for a, b, weight in pairs]
     rows = torch.cat([table, *new])
-    model = deepcopy(trained.model, {id(each): each for each in _weights(trained.model)})
+    model: Any = deepcopy(trained.model, {id(each): each for each in _weights(trained.model)})
     model.label_embed = nn.Embedding(*rows.shape, _weight=rows, _freeze=True)
     return attrs.evolve(trained, model=model, between=len(pairs))
 
 
 def _table(trained: Trained) -> Tensor:
+    if not isinstance(trained.model, DiT):
+        raise TypeError(f"only a DiT has class embeddings; seen {type(trained.model).__name__}")
     return trained.model.label_embed.weight
 
 
-def _weights(model: nn.Module) -> list[Tensor]:
+def _weights(model: Any) -> list[Tensor]:
     return [*model.parameters(), *model.buffers()]
