@@ -54,7 +54,7 @@ def test_embeddings_are_on_the_line_between_two_classes_and_all_others_stay():
 
 
 def test_without_a_null_class():
-    trained = settings(random_model("model.class_dropout_prob=0.0"), cfg_scale=1.0)
+    trained = settings(random_model("model.class_dropout_prob=0.0", "sample.cfg_scale=1.0"), cfg_scale=1.0)
     [part] = of_interpolation(trained, [3, 7], nrow=4, rows=1).parts
     assert part.labels.tolist() == [3, 10, 11, 7]
     assert torch.equal(drawn(part)[-1], plain(trained, part, 7)[-1])
