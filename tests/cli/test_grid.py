@@ -112,7 +112,8 @@ def test_images_whose_classes_are_not_known_have_none_to_choose(invoke, samples,
 def test_a_run_draws_what_sample_draws(invoke, small_run, tmp_path):
     _, run = small_run
     assert invoke("grid", run, "--out", tmp_path / "a.png", *STEPS, "--seed", "3").exit_code == 0
-    assert invoke("sample", run, "--out", tmp_path / "s.npz", "--num-samples", "4", "--seed", "3", *STEPS[:4])
+    words = ["--num-samples", "4", "--seed", "3", *STEPS[:4]]
+    assert invoke("sample", run, "--out", tmp_path / "s.npz", *words).exit_code == 0
     assert invoke("grid", tmp_path / "s.npz", "--out", tmp_path / "b.png", "--nrow", "2").exit_code == 0
     np.testing.assert_array_equal(pixels(tmp_path / "a.png"), pixels(tmp_path / "b.png"))
 
