@@ -69,7 +69,7 @@ def _extended(trained: Trained, pairs: Sequence[tuple[int, int, float]]) -> Trai
     new = [torch.lerp(table[a], table[b], weight)[None] for a, b, weight in pairs]
     rows = torch.cat([table, *new])
     model: Any = deepcopy(trained.model, {id(each): each for each in _weights(trained.model)})
-    model.label_embed = nn.Embedding(*rows.shape, _weight=rows, _freeze=True)
+    model.label_embed = nn.Embedding(len(rows), rows.shape[1], _weight=rows, _freeze=True)
     return attrs.evolve(trained, model=model, between=len(pairs))
 
 

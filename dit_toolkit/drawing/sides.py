@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from dit_toolkit.drawing.facts import APART
 from dit_toolkit.errors import RecipeError
 from dit_toolkit.recipe.load import apply
-from dit_toolkit.sampling import APART, Trained, load
+from dit_toolkit.sampling import Trained, load
 
 SAME = {*APART, "label_sampling"}
 """Options of [sample] on which the images of a picture do not depend."""
