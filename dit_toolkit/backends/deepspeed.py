@@ -82,6 +82,8 @@ class DeepSpeed(Backend):
         deepspeed = _import(device)
         config = self._config(precision, gradient_clipping, micro_batch_size, accumulation, device)
         initial = {} if precision == "fp32" else {name: p.detach().clone() for name, p in model.named_parameters()}
+        if self.zero_stage == 3:
+            zero.gather_by_block(model)
         engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=config)
         started = DeepSpeedEngine(engine, gradient_clipping)
         if initial:  # DeepSpeed made its masters of the rounded weights, and took an empty step in stage 0.

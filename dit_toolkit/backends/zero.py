@@ -9,7 +9,7 @@ from dit_toolkit.errors import RecipeError
 from dit_toolkit.shards import Shard, Span, fill_span, whole_shards
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
 SCALE = ("cur_scale", "cur_iter", "last_overflow_iter", "cur_hysteresis")
 """What a dynamic loss scaler remembers."""
@@ -36,6 +36,16 @@ def shards(engine: Any) -> list[Shard]:
         ]
         return whole_shards(pairs, optimizer.optimizer)
     return whole_shards(engine.module.named_parameters(), optimizer)  # Stage 0 in float32 has no wrapper.
+
+
+def gather_by_block(model: nn.Module) -> None:
+    """Let stage 3 gather the weights of a block at once; hooks at each of its layers cost more than a small layer."""
+    from deepspeed.utils import set_z3_leaf_module
+    from torch.nn import ModuleList
+
+    for blocks in model.modules():
+        for block in blocks if isinstance(blocks, ModuleList) else ():
+            set_z3_leaf_module(block, True)
 
 
 def refresh(optimizer: Any) -> None:
