@@ -2,11 +2,11 @@
 
     python -m benchmarks.backends recipes/fashion-long.toml --rounds 10 --steps 5 [--set train.precision='"fp32"']
 
-All engines live in one process and train the recipe's network on one batch of noise, in turns of some steps, so that a
-machine that is busy now and then slows all alike; ratios are those of the fastest turns, in wall time and in CPU time of
-the process. A step is that of the training loop: forward, backward, clipping, optimizer, moving averages. After the first
-turn all engines must have the same loss. Peak memory is that of another process for each backend, above what was there
-before its model, with memory of the allocator's own.
+All engines live in one process and train the recipe's network on one batch of noise, in turns of some steps, so that
+a machine that is busy now and then slows all alike; ratios are those of the fastest turns, in wall time and in CPU time
+of the process. A step is that of the training loop: forward, backward, clipping, optimizer, moving averages. After the
+first turn all engines must have the same loss. Peak memory is that of a process for each backend, above what it had
+before its model.
 """
 
 import argparse

@@ -169,7 +169,7 @@ def _table(owner: type, value: Any, _: Any = None) -> Any:
         raise _wrong(owner, value)
     types = option_types(owner)
     options = {option.alias: option for option in attrs.fields(cast(Any, owner)) if option.init}
-    faults = [("", _unknown(key, options)) for key in value if key not in options]
+    faults = [("", _unknown(key, options, types)) for key in value if key not in options]
     values: dict[str, Any] = {}
     for name, option in options.items():
         if name in value:
@@ -213,8 +213,10 @@ def _validate(option: attrs.Attribute[Any], value: Any) -> Iterable[Fault]:
         yield str(option.alias), re.sub(r"^(must be [<>]=? \S+): (.*)$", r"\1, got \2", message)
 
 
-def _unknown(key: Any, options: Mapping[str, Any]) -> str:
-    close = closest(key, options)
+def _unknown(key: Any, options: Mapping[str, Any], types: Mapping[str, Any]) -> str:
+    tables = {option.alias: types.get(option.name) for option in options.values()}
+    below = [f"{name}.{key}" for name, kind in tables.items() if attrs.has(kind) and key in attrs.fields_dict(kind)]  # type: ignore[arg-type]
+    close = below[0] if below else closest(key, options)
     hint = f"did you mean '{close}'?" if close else f"known keys: {', '.join(options) or 'none'}"
     return f"unknown key {quote(str(key))}; {hint}"
 

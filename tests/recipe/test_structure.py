@@ -180,6 +180,15 @@ def test_an_option_of_another_kind_is_unknown(table):
     assert faults(table) == ["sample.sampler: unknown key 'eta'; known keys: num_steps"]
 
 
+def test_an_option_that_belongs_one_table_below_is_told_where(table):
+    """As `weight_decay` and `betas` of recipes and runs from before there was [train.optimizer]."""
+    table["train"] |= {"weight_decay": 0.1, "betas": [0.9, 0.99]}
+    assert faults(table) == [
+        "train: unknown key 'weight_decay'; did you mean 'optimizer.weight_decay'?",
+        "train: unknown key 'betas'; did you mean 'optimizer.betas'?",
+    ]
+
+
 def test_a_component_may_be_structured_alone(fakes):
     assert structure({"kind": "ddim", "eta": 1}, Sampler) == DDIMSampler(eta=1.0)
     assert unstructure(DDIMSampler(eta=1.0)) == {"kind": "ddim", "num_steps": 250, "eta": 1.0}
