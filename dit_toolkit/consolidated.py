@@ -16,7 +16,7 @@ import torch
 import torch.distributed as dist
 from safetensors import SafetensorError, safe_open
 
-from dit_toolkit import distributed
+from dit_toolkit import distributed, watchdog
 from dit_toolkit.errors import CheckpointError
 from dit_toolkit.shards import Piece, Shard, fill_span, set_groups
 
@@ -109,6 +109,7 @@ def stream(entries: Iterable[Entry], mine: Mapping[int, torch.Tensor], group: An
         for run in entry.runs:
             size = run.length * entry.dtype.itemsize
             for start in range(0, size, CHUNK):
+                watchdog.beat()
                 if run.rank == distributed.rank():
                     part = mine[run.piece].view(torch.uint8)[start : start + CHUNK].cpu()
                     if run.rank == 0:
@@ -153,6 +154,7 @@ def fill(path: Path, shards: Sequence[Shard], tensors: Sequence[torch.Tensor]) -
     with _open(path) as file:
         for shard, tensor in zip(shards, tensors, strict=True):
             for span in shard.spans:
+                watchdog.beat()
                 fill_span(_read(path, file, span.name, span.shape), span, tensor)
 
 

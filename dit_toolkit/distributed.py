@@ -21,6 +21,8 @@ from dit_toolkit.errors import DitToolkitError
 T = TypeVar("T")
 MARGIN = 20.0
 """Seconds for which a collective outlasts the silence that ends a process."""
+PATIENT = timedelta(days=30)
+"""Time limit of collectives in which processes wait for one that works alone."""
 _patient: Any = None
 """All processes, for waiting for work that only one of them does."""
 
@@ -72,7 +74,7 @@ def initialise() -> None:
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         seconds = watchdog.timeout()
         dist.init_process_group(backend, timeout=timedelta(seconds=seconds + MARGIN) if seconds else None)
-        _patient = dist.new_group(backend="gloo", timeout=timedelta(days=30))
+        _patient = dist.new_group(backend="gloo", timeout=PATIENT)
     else:
         dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)  # type: ignore[attr-defined]
         atexit.register(_dissolve)  # Not before: DeepSpeed keeps its groups as long as Python runs.
@@ -200,8 +202,11 @@ def gather(value: Any, group: Any = None) -> list[Any]:
 
 @lru_cache
 def cpu_group(thread: str) -> Any:  # noqa: ARG001 - one group each
-    """The group of all processes in which a thread exchanges tensors on the CPU; a collective when first called."""
-    return dist.new_group(backend="gloo") if size() > 1 else None
+    """The group of all processes in which a thread exchanges tensors on the CPU; a collective when first called.
+
+    Its patience has no end, since one process writes while the others wait; that one of them has died ends it at once.
+    """
+    return dist.new_group(backend="gloo", timeout=PATIENT) if size() > 1 else None
 
 
 def broadcast(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -10,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from dit_toolkit.errors import DataError, StorageError
+
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL}
 
 
 def changed(operation: str, path: Path, new: Path | None = None) -> None:
@@ -75,12 +78,18 @@ def remove(folder: Path) -> None:
 
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Hold a folder for one command; DataError where another one has it."""
+    """Hold a folder for one command in a `with` block; DataError where another one has it.
+
+    It is free again when the process ends, however it ends. Where the file system knows no locks nothing is held.
+    """
     with (folder / "command.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise DataError(f"{folder}: another command is writing there") from None
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
         yield
 
 

@@ -8,14 +8,15 @@ from __future__ import annotations
 import ctypes
 import os
 import re
+import select
 import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,8 +28,10 @@ PATIENCE = 1.0
 """Seconds in which the processes beside one that failed may end by themselves; they may have the same error to tell."""
 GRACE = 8.0
 """Seconds after SIGTERM for those that did not; then they are asked where they are, and ended by SIGKILL."""
-TELLING = 0.5
-"""Seconds that a process has for showing its stack."""
+TELLING = 5.0
+"""Seconds in which processes that are asked for their stacks must begin to show them."""
+PAUSE = 0.2
+"""Seconds of silence after which it has shown it all."""
 SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGUSR1") if hasattr(signal, name)]
 _PDEATHSIG = 1
 
@@ -132,13 +135,13 @@ def _start(command: Sequence[str], env: dict[str, str]) -> _Child:
         raise
     finally:
         os.close(theirs)
-    os.set_blocking(ours, False)
     child.stack = ours
     return child
 
 
 def _wait(children: Sequence[_Child], received: list[int]) -> int:
     failure = 0
+    asked: set[int] = set()
     steps: list[tuple[float, int]] = []
     while True:
         running = None in [child.poll() for child in children]
@@ -147,7 +150,7 @@ def _wait(children: Sequence[_Child], received: list[int]) -> int:
         ]
         if failed and not failure:
             # Losing a peer ends in code 1, so that another code is nearer to the cause.
-            failure = _report(min(failed, key=lambda rank: children[rank].returncode == 1), children)
+            failure = _report(min(failed, key=lambda rank: children[rank].returncode == 1), children, asked)
             now = time.monotonic()
             steps = [(now + PATIENCE, signal.SIGTERM), (now + PATIENCE + GRACE, signal.SIGKILL)]
         if not running:
@@ -158,14 +161,19 @@ def _wait(children: Sequence[_Child], received: list[int]) -> int:
                 _ask(children)
             received.append(number)
         while received:
-            _send(received.pop(0), children)
+            asked.add(number := received.pop(0))
+            _send(number, children)
         for child in children:
             _show(child)
         time.sleep(0.05)
 
 
-def _report(rank: int, children: Sequence[_Child]) -> int:
+def _report(rank: int, children: Sequence[_Child], asked: Collection[int]) -> int:
+    """Say how the first process failed, where it does not say so itself; the code of the whole."""
     code: int = children[rank].returncode
+    if -code in asked:
+        log(f"stopped by {signal.Signals(-code).name} while starting; the same command goes on")
+        return Interrupted.exit_code
     if code == 1:
         log(f"error: process {rank} of {len(children)} ended first, with code 1; the others are ended too")
     if code >= 0:
@@ -178,23 +186,26 @@ def _report(rank: int, children: Sequence[_Child]) -> int:
 
 def _ask(children: Sequence[_Child]) -> None:
     """Let each process that is left show its stack; one that was halted goes on for that."""
-    for rank, child in enumerate(children):
-        if child.poll() is None:
-            state = " was halted and" if _halted(child.pid) else ""
-            log(f"error: process {rank} of {len(children)}{state} does not end; this is where it is:")
-            if hasattr(signal, "SIGUSR2"):
-                child.send_signal(signal.SIGUSR2)
-                child.send_signal(signal.SIGCONT)
-            time.sleep(TELLING)
-            _show(child)
+    left = [(rank, child, _halted(child.pid)) for rank, child in enumerate(children) if child.poll() is None]
+    for _, child, _ in left if hasattr(signal, "SIGUSR2") else ():
+        child.send_signal(signal.SIGUSR2)
+        child.send_signal(signal.SIGCONT)
+    end = time.monotonic() + TELLING
+    for rank, child, halted in left:
+        state = " was halted and" if halted else ""
+        log(f"error: process {rank} of {len(children)}{state} does not end; this is where it is:")
+        _show(child, wait=max(0.0, end - time.monotonic()))
 
 
-def _show(child: _Child) -> None:
-    """Show on stderr the stack that a process has shown since the last time."""
-    with suppress(BlockingIOError):
-        while part := os.read(child.stack, 1 << 16):
-            log(part.decode(errors="replace").rstrip())
-            time.sleep(TELLING / 5)  # it may be in the middle of it
+def _show(child: _Child, wait: float = 0.0) -> None:
+    """Show on stderr the stack that a process has shown since the last time, or begins to show within some seconds."""
+    told = b""
+    while select.select([child.stack], [], [], PAUSE if told else wait)[0]:
+        if not (part := os.read(child.stack, 1 << 16)):  # Its end is closed.
+            break
+        told += part
+    if told:
+        log(told.decode(errors="replace").rstrip())
 
 
 def _halted(pid: int) -> bool:

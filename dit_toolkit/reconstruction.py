@@ -18,12 +18,13 @@ from torch import Tensor
 from dit_toolkit import checkpoint, distributed, stop
 from dit_toolkit.build import build_model
 from dit_toolkit.components import Split
-from dit_toolkit.errors import CheckpointError, DataError, Interrupted, StorageError
+from dit_toolkit.errors import DataError, Interrupted, StorageError
 from dit_toolkit.grids.sheet import grid
 from dit_toolkit.images import to_uint8
 from dit_toolkit.nn.autoencoder import Autoencoder
 from dit_toolkit.progress import log, progress, warn
 from dit_toolkit.recipe.autoencoder import AutoencoderRecipe
+from dit_toolkit.weights import newest_checkpoint
 
 FOLDER = "autoencoder"
 """In the run folder."""
@@ -54,9 +55,7 @@ def write_autoencoder(recipe: AutoencoderRecipe, run: Path) -> dict[str, Any]:
         Interrupted: a signal asked to stop.
         StorageError: the disk is full or not writable.
     """
-    found = distributed.broadcast(checkpoint.newest(run / "checkpoints") if distributed.rank() == 0 else None)
-    if found is None:
-        raise CheckpointError(f"{run}: no checkpoint in it; train it first with `dit-toolkit run`")
+    found = distributed.main_alone(lambda: newest_checkpoint(run))
     manifest, place = checkpoint.read_manifest(found), run / FOLDER
     digest = manifest["files"]["ema.safetensors"][1]
     measured = read_measured(run)

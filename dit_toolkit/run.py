@@ -8,6 +8,7 @@ import shutil
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from dit_toolkit.drawing.draw import begun_with_other_settings, sample
 from dit_toolkit.drawing.facts import describe
 from dit_toolkit.errors import CheckpointError, DataError, RecipeError
 from dit_toolkit.evaluation import evaluate, table
+from dit_toolkit.files import alone, write_atomically
 from dit_toolkit.grids.sheet import grid
 from dit_toolkit.images import read_npz
 from dit_toolkit.nn.dit import count_parameters
@@ -39,7 +41,7 @@ from dit_toolkit.sampling import Trained, load
 from dit_toolkit.training.fit import explaining
 from dit_toolkit.training.loop import train as train_steps
 from dit_toolkit.training.pictures import FOLDER
-from dit_toolkit.weights import refuse_other_shapes
+from dit_toolkit.weights import newest_checkpoint, refuse_other_shapes
 
 STAGES = ("train", "sample", "evaluate")
 """What is done where nothing is said; "validate" is done where it is asked for."""
@@ -96,15 +98,7 @@ def run(
         stop.watch(folder, clear=distributed.rank() == 0)
         distributed.barrier()
         if "train" in stages:
-            parameters = _parameters(recipe)
-            distributed.main_alone(lambda: preflight(recipe, folder, parameters))
-            newest = distributed.main_alone(lambda: checkpoint.newest(folder / "checkpoints"))
-            done = checkpoint.read_manifest(newest)["step"] if newest else 0
-            if done >= recipe.train.max_steps:
-                log(f"{folder}: already trained for {done} steps")
-            else:
-                with explaining(recipe):
-                    train_steps(recipe, folder, files=files, resume=newest)
+            _train(recipe, folder, files)
         if "validate" in stages and isinstance(recipe, Recipe):
             results = validation.validate(recipe, folder)
             if distributed.rank() == 0:
@@ -158,7 +152,7 @@ def _claim(folder: Path, recipe: AnyRecipe, files: dict[str, str], accept_change
     stored = folder / "recipe.toml"
     if folder.exists() and not folder.is_dir():
         raise CheckpointError(f"{folder}: is a file; --out needs a folder")
-    if folder.is_dir() and any(folder.iterdir()) and not stored.exists():
+    if folder.is_dir() and not stored.exists() and any(path.name != ".recipe.toml" for path in folder.iterdir()):
         raise CheckpointError(f"{folder}: is not empty and holds no run; choose another --out")
     if stored.exists() and stored.read_text() != files["recipe.toml"]:
         changes = _changes(tomli.loads(stored.read_text()), unstructure(recipe))
@@ -183,6 +177,21 @@ def _claim(folder: Path, recipe: AnyRecipe, files: dict[str, str], accept_change
         temporary.replace(folder / name)
 
 
+def _train(recipe: AnyRecipe, folder: Path, files: dict[str, str]) -> None:
+    """Train from the newest checkpoint on, if there are steps left; no other command may train in this folder then."""
+    parameters = _parameters(recipe)
+    with ExitStack() as held:
+        distributed.main_alone(lambda: held.enter_context(alone(folder)))
+        distributed.main_alone(lambda: preflight(recipe, folder, parameters))
+        newest = distributed.main_alone(lambda: checkpoint.newest(folder / "checkpoints"))
+        done = checkpoint.read_manifest(newest)["step"] if newest else 0
+        if done >= recipe.train.max_steps:
+            log(f"{folder}: already trained for {done} steps")
+            return
+        with explaining(recipe):
+            train_steps(recipe, folder, files=files, resume=newest)
+
+
 def _changes(old: dict[str, Any], new: dict[str, Any], path: str = "") -> list[str]:
     """Options that differ and that trained weights depend on, a line each."""
     lines = []
@@ -203,7 +212,8 @@ def _changes(old: dict[str, Any], new: dict[str, Any], path: str = "") -> list[s
 
 def _sample_and_evaluate(recipe: Recipe, folder: Path, *, draw: bool, judge: bool) -> None:
     """Draw (or find) the samples of the newest weights with the recipe's settings, and judge them."""
-    trained = load(folder, recipe=recipe)
+    newest = distributed.main_alone(lambda: newest_checkpoint(folder))
+    trained = load(newest, recipe=recipe, verify=False)
     place, done = distributed.broadcast(_place(folder, trained) if distributed.rank() == 0 else None)
     if not done and not draw:
         raise CheckpointError(f"{folder}: no samples with these settings; add --stage sample")
@@ -223,7 +233,7 @@ def _show_and_judge(recipe: Recipe, place: Path, judge: bool) -> None:
         log(f"{place / 'grid.png'} shows {recipe.sample.grid_columns} samples of each class")
     if judge and recipe.evaluate.metrics:
         results = evaluate(images, labels, recipe, device=distributed.device())
-        (place / "evaluation.json").write_text(json.dumps(results.as_dict(), indent=1))
+        write_atomically(place / "evaluation.json", json.dumps(results.as_dict(), indent=1))
         _print(table(results))
 
 

@@ -208,6 +208,7 @@ def load(
     plugins: Sequence[str] = (),
     set: Sequence[str] = (),
     device: str | None = None,
+    verify: bool = True,
 ) -> Trained:
     """Load a run folder (its newest checkpoint), one checkpoint, or a file of weights that was imported or exported.
 
@@ -216,13 +217,14 @@ def load(
         weights: "ema", "raw", or "ema-0.999" and so on; what the recipe's [sample], or the file, says unless given.
         plugins: Python files to load first; a stored recipe never loads code by itself.
         set: changes of the recipe, such as `sample.cfg_scale=4` or `autoencoder.path=DIR`, with TOML values.
+        verify: compare a checkpoint with its hashes; False for one that has just been verified.
 
     Raises:
         CheckpointError: nothing there, or damaged.
         RecipeError: a change is none.
     """
     device = device or distributed.device()
-    found = read_weights(Path(path), recipe=recipe, kind=weights, plugins=plugins, set=set)
+    found = read_weights(Path(path), recipe=recipe, kind=weights, plugins=plugins, set=set, verify=verify)
     for line in changes(found.origins, found.name, found.recipe, SAMPLED):
         warn(line)
     model = build_model(found.recipe)

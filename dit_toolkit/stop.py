@@ -39,16 +39,21 @@ def requested() -> str | None:
 def listening(deadline: float | None = None) -> Iterator[None]:
     """Turn SIGTERM, SIGINT and SIGUSR1 into the flag; a second SIGINT ends the process at once.
 
+    Inside another such block what has asked to stop already still does.
+
     Args:
         deadline: when `time.monotonic()` is that late, the flag is set too.
     """
     global _requested, _deadline, _file
-    _requested, _deadline, _file = None, deadline, None
+    outer = _deadline
+    if _on_signal not in map(signal.getsignal, SIGNALS):
+        _requested = None
+    _deadline, _file = deadline, None
     before = {number: signal.signal(number, _on_signal) for number in SIGNALS}
     try:
         yield
     finally:
-        _deadline = _file = None
+        _deadline, _file = outer, None
         for number, handler in before.items():
             signal.signal(number, handler)
 

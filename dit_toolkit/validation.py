@@ -21,7 +21,7 @@ from dit_toolkit.recipe.structure import unstructure
 from dit_toolkit.training.heldout import TIMES, HeldOut, HeldOutLoss
 from dit_toolkit.training.lockstep import Stopped
 from dit_toolkit.training.rate import DTYPES
-from dit_toolkit.weights import read_weights
+from dit_toolkit.weights import newest_checkpoint, read_weights
 
 FOLDER = "validation"
 KINDS: tuple[Literal["ema", "raw"], ...] = ("ema", "raw")
@@ -61,8 +61,9 @@ def validate(recipe: Recipe, folder: Path) -> Results:
     held_out, step = HeldOut(recipe, device), 0
     losses: dict[str, HeldOutLoss] = {}
     digests: dict[str, str] = {}
+    newest = distributed.main_alone(lambda: newest_checkpoint(folder))
     for kind in KINDS:
-        found = read_weights(folder, recipe=recipe, kind=kind)
+        found = read_weights(newest, recipe=recipe, kind=kind, verify=False)
         model = build_model(recipe)
         model.load_state_dict(found.state)
         model.to(device, DTYPES[recipe.train.precision]).requires_grad_(False)

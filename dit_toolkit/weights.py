@@ -59,6 +59,7 @@ def read_weights(
     kind: str | None = None,
     plugins: Sequence[str] = (),
     set: Sequence[str] = (),
+    verify: bool = True,
 ) -> Weights:
     """Read a run folder (its newest checkpoint), a checkpoint, or a file that `write_weights` wrote.
 
@@ -67,13 +68,16 @@ def read_weights(
         kind: averaged or raw weights; what the recipe's [sample], or the file, says unless given.
         plugins: Python files to load first; a stored recipe never loads code by itself.
         set: changes of the recipe, `sample.seed=1` each.
+        verify: compare a checkpoint with its hashes; False for one that has just been verified.
 
     Raises:
         CheckpointError: nothing there, or damaged, or its weights are not those of its recipe.
         RecipeError: its recipe needs what is not here, or a change is none.
     """
-    read = _read_file if path.is_file() else _read_folder
-    found = read(path, recipe, kind, plugins, set)
+    if path.is_file():
+        found = _read_file(path, recipe, kind, plugins, set)
+    else:
+        found = _read_folder(_find(path, verify), recipe, kind, plugins, set)
     refuse_mismatch(found.name, shapes(found.state), expected_shapes(found.recipe))
     return found
 
@@ -128,10 +132,9 @@ def open_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def _read_folder(
-    path: Path, recipe: Recipe | None, kind: str | None, plugins: Sequence[str], set: Sequence[str]
+    found: Path, recipe: Recipe | None, kind: str | None, plugins: Sequence[str], set: Sequence[str]
 ) -> Weights:
-    """Of a run or checkpoint."""
-    found = _find(path)
+    """Of a checkpoint."""
     recipe = apply(recipe or read_resolved(found / "recipe.toml", plugins=plugins), set)
     kind = kind or recipe.sample.weights
     manifest = checkpoint.read_manifest(found)
@@ -156,19 +159,27 @@ def _whole(path: Path) -> list[str]:
     return [name for name in checkpoint.read_manifest(path)["files"] if re.fullmatch(WHOLE, name)]
 
 
-def _find(path: Path) -> Path:
+def _find(path: Path, verify: bool) -> Path:
     """The checkpoint itself, or the newest of a run."""
     if (path / "manifest.json").is_file():
-        if faults := [fault for name in _whole(path) for fault in checkpoint.verify(path, name)]:
+        if verify and (faults := [fault for name in _whole(path) for fault in checkpoint.verify(path, name)]):
             older = [p.name for p in checkpoint.checkpoints(path.parent) if p.name < path.name]
             hint = f"; {older[-1]} beside it is the one before" if older else ""
             raise CheckpointError(f"{path} is damaged: {'; '.join(faults)}{hint}")
         return path
     if not path.is_dir():
         raise CheckpointError(f"{path}: no such run folder, checkpoint or file of weights")
-    found = checkpoint.newest(path / "checkpoints")
+    return newest_checkpoint(path)
+
+
+def newest_checkpoint(run: Path) -> Path:
+    """The newest checkpoint of a run folder that holds, all of it read for that; CheckpointError where there is none.
+
+    Of several processes one does it: `distributed.main_alone(lambda: newest_checkpoint(run))`.
+    """
+    found = checkpoint.newest(run / "checkpoints")
     if found is None:
-        raise CheckpointError(f"{path}: no checkpoint in it; train it first with `dit-toolkit run`")
+        raise CheckpointError(f"{run}: no checkpoint in it; train it first with `dit-toolkit run`")
     return found
 
 

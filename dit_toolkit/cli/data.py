@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from dit_toolkit import launch, watchdog
+from dit_toolkit import launch, stop, watchdog
 from dit_toolkit.cli.options import (
     NEW,
     dtype_option,
@@ -110,19 +110,19 @@ def encode(
         dataset.check()
     start_processes(ctx, procs)
 
-    from dit_toolkit import distributed
-    from dit_toolkit.encoding import Options, encode
+    with stop.listening(), watchdog.watching(hang_timeout):
+        from dit_toolkit import distributed
+        from dit_toolkit.encoding import Options, encode
 
-    options = Options(
-        splits=tuple(dict.fromkeys(splits)) or ("train", "val"),
-        batch_size=batch_size,
-        flip=flip,
-        sample=sample,
-        dtype=dtype,
-        max_skipped=max_skipped,
-        log_every=log_every,
-    )
-    with watchdog.watching(hang_timeout):
+        options = Options(
+            splits=tuple(dict.fromkeys(splits)) or ("train", "val"),
+            batch_size=batch_size,
+            flip=flip,
+            sample=sample,
+            dtype=dtype,
+            max_skipped=max_skipped,
+            log_every=log_every,
+        )
         encode(dataset, loaded.autoencoder, out, options, deadline=deadline)
         emit(str(out))
         distributed.wait()

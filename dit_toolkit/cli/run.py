@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from dit_toolkit import launch, watchdog
+from dit_toolkit import launch, stop, watchdog
 from dit_toolkit.cli.options import (
     NEW,
     hang_timeout_option,
@@ -73,11 +73,11 @@ def run(
         split_batch(loaded.train, launch.processes(procs))
     start_processes(ctx, procs)
 
-    from dit_toolkit import distributed
-    from dit_toolkit.run import run as run_recipe
-
     wanted = [stage for stage in STAGES if stage in stages]
-    with watchdog.watching(hang_timeout):
+    with stop.listening(), watchdog.watching(hang_timeout):
+        from dit_toolkit import distributed
+        from dit_toolkit.run import run as run_recipe
+
         run_recipe(
             loaded,
             name=recipe.stem,

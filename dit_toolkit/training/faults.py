@@ -114,7 +114,7 @@ class Faults:
             return "stop"
         if self.settings.non_finite == "rollback":
             self.settle()
-            self.goal = distributed.broadcast(self._last_checkpoint() if distributed.rank() == 0 else None)
+            self.goal = distributed.main_alone(self._last_checkpoint)
         if self.goal:
             return "rollback"
         return "stop" if fault == WEIGHTS else "skip"

@@ -82,6 +82,11 @@ def train(recipe: AnyRecipe, folder: Path, *, files: Mapping[str, str], resume: 
         batches,
     ):
         faults = Faults(settings, folder, before.get("faults"), settle=saver.wait)
+        if before.get("look_again"):
+            log.amend(step, watch(step, log))
+            if watch.cut:
+                raise _interrupted(step, settings.max_steps)
+            rate.start(step)
         while step < settings.max_steps:
             lr, seen = learning_rate(settings, step), Seen()
             for positions, indices, x, y, generator in batches.of(faults.position(step)):
@@ -96,7 +101,11 @@ def train(recipe: AnyRecipe, folder: Path, *, files: Mapping[str, str], resume: 
             step += 1
 
             saving = step % settings.checkpoint_every == 0 or step == settings.max_steps or stopping
-            weights = [*engine.master(), *(t for ema in emas.values() for t in ema.shadow)] if saving else None
+            weights = (
+                [*engine.master(), *(t for ema in emas.values() for t in ema.shadow)]
+                if saving or watch.due(step)
+                else None
+            )
             action = faults.judge(step, mean, update, weights, seen)
             if action == "rollback":
                 back = faults.roll_back(step, lambda path: load_state(path, engine, emas, recipe))
@@ -129,18 +138,22 @@ def train(recipe: AnyRecipe, folder: Path, *, files: Mapping[str, str], resume: 
                 bar.show(**shown(values))
                 losses = []
                 rate.start(step)
+                stopping = stopping or watch.cut
             bar.advance()
-            if saving:
+            if saving or stopping:
                 faults.saved()
                 info = {
                     "images_seen": step * settings.global_batch_size,
                     "micro_batch_size": micro,
                     "ema_updates": emas["ema"].updates,
                     "faults": faults.state(),
+                    "look_again": watch.cut,
                 }
                 saver.save(step, engine, emas, info)
             if stopping and step < settings.max_steps:
-                raise Interrupted(
-                    f"stopped at step {step} of {settings.max_steps}; the same command goes on from there"
-                )
+                raise _interrupted(step, settings.max_steps)
     return step
+
+
+def _interrupted(step: int, last: int) -> Interrupted:
+    return Interrupted(f"stopped at step {step} of {last}; the same command goes on from there")

@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
-from dit_toolkit import checkpoint, distributed
+from dit_toolkit import checkpoint, distributed, watchdog
 from dit_toolkit.consolidated import Entry, header, plan, share, stream, take
 from dit_toolkit.engine import Engine
 from dit_toolkit.errors import Interrupted
@@ -78,7 +78,8 @@ class Saver:
         """Wait until what was begun is on the disk; StorageError where it could not be written."""
         writing, self._writing = self._writing, None
         if writing is not None:
-            writing.result()
+            with watchdog.any_thread():
+                writing.result()
 
     def _fits(self, shares: Mapping[str, Mapping[int, Tensor]]) -> bool:
         """Whether a copy fits into the memory on every rank; said once where it does not."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -12,6 +13,7 @@ from dit_toolkit import checkpoint, distributed
 from dit_toolkit.consolidated import fill, fill_optimizer
 from dit_toolkit.engine import Engine
 from dit_toolkit.errors import CheckpointError
+from dit_toolkit.files import write_atomically
 from dit_toolkit.progress import log, warn
 from dit_toolkit.recipe.autoencoder import AnyRecipe
 from dit_toolkit.recipe.origins import changes, read_origins
@@ -78,18 +80,30 @@ class Log:
 
     def forget_after(self, step: int) -> None:
         """Drop lines of steps that are about to be done again, and a line cut short by a kill."""
-        if distributed.rank() > 0 or not self.path.exists():
+        if distributed.rank() == 0 and self.path.exists():
+            self._rewrite(row for row in self._rows() if row["step"] <= step)
+
+    def amend(self, step: int, values: Mapping[str, float]) -> None:
+        """Add values to the line of a step that was written before."""
+        if distributed.rank() > 0 or not values:
             return
-        kept = []
+        rows = list(self._rows())
+        for row in rows:
+            if row["step"] == step:
+                row |= values
+                self._tell("log", step, row)
+        self._rewrite(rows)
+
+    def _rows(self) -> Iterator[dict[str, Any]]:
+        """All lines but one that is cut short."""
         for line in self.path.read_text().splitlines():
-            try:
-                if json.loads(line)["step"] <= step:
-                    kept.append(line + "\n")
-            except (ValueError, KeyError, TypeError):
-                continue
-        temporary = self.path.with_suffix(".tmp")
-        temporary.write_text("".join(kept))
-        temporary.replace(self.path)
+            with suppress(ValueError):
+                row = json.loads(line)
+                if isinstance(row, dict) and isinstance(row.get("step"), int):
+                    yield row
+
+    def _rewrite(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        write_atomically(self.path, "".join(json.dumps(row) + "\n" for row in rows))
 
     def _tell(self, method: str, *arguments: Any) -> None:
         """Call every tracker; one that fails is dropped with a warning and never stops the run."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -34,6 +35,7 @@ class Watch:
     def __init__(self, recipe: AnyRecipe, folder: Path, engine: Engine, ema: EMA, device: str) -> None:
         settings = recipe.train
         self.engine, self.ema, self.last = engine, ema, settings.max_steps
+        self.cut = False
         self.held_out = self.pictures = None
         if isinstance(recipe, Recipe):  # That of an autoencoder has neither option.
             self.held_out = HeldOut(recipe, device) if settings.validate_every else None
@@ -46,21 +48,33 @@ class Watch:
         return self._falls(step, self.validate_every) or self._falls(step, self.sample_every)
 
     def __call__(self, step: int, log: Log) -> dict[str, float]:
-        """Look, where it is due; returns the loss as `HeldOutLoss.as_dict`, or nothing where a signal asks to stop."""
+        """Look, where it is due; returns the loss as `HeldOutLoss.as_dict`.
+
+        Where a signal asks to stop it returns nothing, and `cut` is set: look again after resuming from this step.
+        """
         found: dict[str, float] = {}
+        self.cut = False
         if not self.due(step):
             return found
         held_out = self.held_out if self._falls(step, self.validate_every) else None
         pictures = self.pictures if self._falls(step, self.sample_every) else None
         if pictures:
-            with suppress(Stopped):
+            with self._stoppable():
                 _draw(pictures, step, "raw", log)
-        with self.ema.running(self.engine), suppress(Stopped):
+        with self.ema.running(self.engine), self._stoppable():
             if held_out:
                 found = held_out.loss(self.engine.infer).as_dict()
             if pictures:
                 _draw(pictures, step, "ema", log)
         return found
+
+    @contextmanager
+    def _stoppable(self) -> Iterator[None]:
+        """End at a stop, on all processes alike; an average that is running must come back."""
+        try:
+            yield
+        except Stopped:
+            self.cut = True
 
     def _falls(self, step: int, every: int) -> bool:
         return every > 0 and (step % every == 0 or step == self.last)
