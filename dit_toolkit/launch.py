@@ -145,6 +145,8 @@ def _wait(children: Sequence[_Child], received: list[int]) -> int:
     steps: list[tuple[float, int]] = []
     while True:
         running = None in [child.poll() for child in children]
+        for child in children:
+            _show(child)
         failed = [
             rank for rank, child in enumerate(children) if child.returncode not in (None, 0, Interrupted.exit_code)
         ]
@@ -163,8 +165,6 @@ def _wait(children: Sequence[_Child], received: list[int]) -> int:
         while received:
             asked.add(number := received.pop(0))
             _send(number, children)
-        for child in children:
-            _show(child)
         time.sleep(0.05)
 
 

@@ -37,7 +37,7 @@ distributed.leave(code)
 FAULTS = {
     "killed": "os.kill(os.getpid(), signal.SIGKILL)",
     "halted": "os.kill(os.getpid(), signal.SIGSTOP)",
-    "hanging": "time.sleep(60)",
+    "hanging": "time.sleep(600)",
     "raising": "raise ZeroDivisionError('one over none')",
     "nothing": "print('not yet flushed', end=''); atexit.register(print, 'too late')",
 }
@@ -55,22 +55,22 @@ def run(monkeypatch, fault: str, seconds: float) -> tuple[int, float]:
 
 
 @pytest.mark.parametrize(
-    ("fault", "code", "told"),
+    ("fault", "silence", "code", "told"),
     [
-        ("killed", 128 + 9, "error: process 1 of 2 was ended by SIGKILL"),
-        ("halted", 1, "error: process 1 of 2 was halted and does not end; this is where it is:"),
-        ("hanging", 1, "Timeout (0:00:03)!"),
-        ("raising", 1, "error: [rank 1] unexpected ZeroDivisionError: one over none"),
+        ("killed", 300, 128 + 9, "error: process 1 of 2 was ended by SIGKILL"),
+        ("halted", 5, 1, "error: process 1 of 2 was halted and does not end; this is where it is:"),
+        ("hanging", 5, 1, "Timeout (0:00:05)!"),
+        ("raising", 300, 1, "error: [rank 1] unexpected ZeroDivisionError: one over none"),
     ],
     ids=["killed", "halted", "hanging", "raising"],
 )
-def test_the_others_end_and_it_is_said_where(monkeypatch, capfd, fault, code, told):
-    """Within the time of silence and that of the spawner; starting up takes seconds here, so the bound is loose."""
-    seen, seconds = run(monkeypatch, fault, 3)
+def test_the_others_end_and_it_is_said_where(monkeypatch, capfd, fault, silence, code, told):
+    """Long before what hangs would go on, or the silence that counts would be over where nobody is silent."""
+    seen, seconds = run(monkeypatch, fault, silence)
     err = capfd.readouterr().err
     assert seen == code, err
     assert told in err
-    assert seconds < 45
+    assert seconds < 200
     if fault in ("halted", "hanging"):
         assert "in guilty" in err
     if fault == "raising":
@@ -79,6 +79,6 @@ def test_the_others_end_and_it_is_said_where(monkeypatch, capfd, fault, code, to
 
 def test_sound_processes_are_left_alone_and_leave_at_once(monkeypatch, capfd):
     """What they printed is there; what would run while Python takes itself apart does not."""
-    code, _ = run(monkeypatch, "nothing", 3)
+    code, _ = run(monkeypatch, "nothing", 300)
     out, err = capfd.readouterr()
     assert (code, out, err.count("error")) == (0, "not yet flushed", 0)
