@@ -1,12 +1,18 @@
 """What a run does where data or autoencoder are missing."""
 
+import errno
+import shutil
+
+import attrs
 import pytest
 from click.testing import CliRunner
 
-from dit_toolkit import load_recipe
+from dit_toolkit import distributed, load_recipe
 from dit_toolkit.checkpoint import newest, read_manifest
 from dit_toolkit.cli import cli
 from dit_toolkit.errors import CheckpointError, DataError, MissingDataError
+from dit_toolkit.files import alone
+from dit_toolkit.recipe.load import dumps
 from dit_toolkit.run import run
 from dit_toolkit.training.data import open_data
 from tests.conftest import ROOT
@@ -109,6 +115,51 @@ def test_another_model_does_not_fit_whatever_is_accepted(tmp_path):
     with pytest.raises(CheckpointError, match=r"holds another model: \S+ is \(16,.*\) there and \(32,.*\) in that of"):
         run(wider, name="x", out=folder, stages=["train"], accept_changes=True)
     assert (folder / "recipe.toml").read_text() == before
+
+
+def test_a_start_that_was_killed_over_its_first_file_is_gone_on_with(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/.recipe.toml").write_text("half of i")
+    folder = run(load_recipe(ROOT / "recipes/b2.toml", set=TINY), name="x", out=tmp_path / "run", stages=["train"])
+    assert read_manifest(newest(folder / "checkpoints"))["step"] == 2
+    assert not (folder / ".recipe.toml").exists()
+
+
+def test_a_folder_in_which_another_command_trains_is_refused_until_that_has_ended(tmp_path):
+    recipe = load_recipe(ROOT / "recipes/b2.toml", set=TINY)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/recipe.toml").write_text(dumps(recipe))
+    with alone(tmp_path / "run/.training", tmp_path / "run"), pytest.raises(DataError, match="another command is writ"):
+        run(recipe, name="x", out=tmp_path / "run", stages=["train"])
+    assert not (tmp_path / "run/checkpoints").exists()
+    run(recipe, name="x", out=tmp_path / "run", stages=["train"])
+    with alone(tmp_path / "run/.training", tmp_path / "run"):
+        run(recipe, name="x", out=tmp_path / "run", stages=["validate"])
+
+
+def test_a_file_system_without_locks_is_trained_on_all_the_same(tmp_path, monkeypatch):
+    def flock(*_):
+        raise OSError(errno.ENOLCK, "no locks available")
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    with alone(tmp_path / "lock", tmp_path):
+        pass
+
+
+@pytest.mark.parametrize("stage", ["validate", "sample"])
+def test_a_checkpoint_is_verified_by_one_of_the_processes(small_run, tmp_path, monkeypatch, stage):
+    """Where another process does what `main_alone` is for, this one computes no hash."""
+    recipe, trained = small_run
+    folder = shutil.copytree(trained, tmp_path / "run", ignore=shutil.ignore_patterns("samples"))
+    told, main_alone = newest(folder / "checkpoints"), distributed.main_alone
+    monkeypatch.setattr("dit_toolkit.checkpoint.sha256", None)
+    monkeypatch.setattr(
+        distributed,
+        "main_alone",
+        lambda work: told if "newest_checkpoint" in work.__code__.co_names else main_alone(work),
+    )
+    few = attrs.evolve(recipe, train=attrs.evolve(recipe.train, validate_images=8))
+    run(few, name="x", out=folder, stages=[stage])
 
 
 def test_more_processes_than_images(monkeypatch):
