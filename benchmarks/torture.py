@@ -1,12 +1,14 @@
 """Kill a training again and again, and see that it ends as if nothing had happened.
 
-    python -m benchmarks.torture --kills 200
+    python -m benchmarks.torture --kills 200 [--seed 0] [--add FILE.jsonl]
 
 Runs of a tiny model, in turn on one process and on two, are killed: by SIGKILL or SIGTERM, one rank or all of them, at
 random moments and after chosen changes to the disk (each write, fsync, rename and removal that the saving of a
 checkpoint makes). After each kill the newest checkpoint must verify and be no older than before; each run is started
 again until it ends, and must then have the SHA-256 of weights, average and optimizer state, and the losses, of a run
 that nobody disturbed. Processes are forked from one that has imported everything, so that a kill costs a second or two.
+Each kill is a line on stderr. With --add the figures of a piece, such as --kills 50 --seed 3, are put to those of the
+pieces before, and the sum of all is printed; a seed that is there already is refused.
 """
 
 import argparse
@@ -82,6 +84,11 @@ class Kill(NamedTuple):
     point: str = ""
     times: int = 1
     """How often it must have been made."""
+
+    def __str__(self) -> str:
+        whom = "all" if self.rank is None else f"rank {self.rank}"
+        when = f"after {self.moment:.2f} s" if self.moment is not None else f"at {self.point}, number {self.times}"
+        return f"{self.signal.name} to {whom} {when}"
 
 
 def name_of(operation: str, path: Path) -> str:
@@ -231,7 +238,11 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--processes", type=int, nargs="+", choices=LAYOUTS, default=list(LAYOUTS), metavar="1|2")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--add", type=Path, metavar="FILE", help="pieces of before, a line each, to put this one to")
     options = parser.parse_args()
+    pieces = read(options.add)
+    if options.seed in [piece["seed"] for piece in pieces]:
+        raise SystemExit(f"{options.add}: has the kills of seed {options.seed} already; take another --seed")
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     dice, began = random.Random(options.seed), time.monotonic()
@@ -243,21 +254,60 @@ def main() -> None:
             kill = choose(torture, dice)
             if torture.attempt(kill):
                 kills.append((torture, kill))
+                print(f"{len(kills)} of {options.kills}: {torture.processes} process(es), {kill}", file=sys.stderr)
         for torture in tortures:
             while torture.out.exists():
                 torture.attempt(None)
-        found = {
+        piece = {
+            "seed": options.seed,
             "kills": len(kills),
             "by_signal": Counter(kill.signal.name for _, kill in kills),
-            "of_all_processes": sum(kill.rank is None for torture, kill in kills),
+            "by_processes": Counter(str(torture.processes) for torture, _ in kills),
+            "of_all_processes": sum(kill.rank is None for _, kill in kills),
             "at_random_moments": sum(not kill.point for _, kill in kills),
-            "points": sum(len(torture.points) for torture in tortures),
-            "points_met": len({(torture.processes, kill.point) for torture, kill in kills if kill.point}),
+            "points": sorted(f"{torture.processes}: {point}" for torture in tortures for point in torture.points),
+            "points_met": sorted({f"{torture.processes}: {kill.point}" for torture, kill in kills if kill.point}),
             "runs_ended_bit_identical": sum(torture.runs for torture in tortures),
             "data_lost": 0,
             "seconds": round(time.monotonic() - began),
         }
+    if options.add:
+        with options.add.open("a") as file:
+            file.write(json.dumps(piece) + "\n")
+    found = total([*pieces, piece])
     print(json.dumps(found, indent=1))
+    print(summary(found), file=sys.stderr)
+
+
+def read(path: Path | None) -> list[dict]:
+    """The pieces in a file; none where there is none."""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path and path.exists() else []
+
+
+def total(pieces: list[dict]) -> dict:
+    """The figures of all pieces together, points counted once."""
+    found = {}
+    for key, first in pieces[0].items():
+        values = [piece[key] for piece in pieces]
+        if key == "seed":
+            found["seeds"] = values
+        elif isinstance(first, dict):
+            found[key] = dict(sum(map(Counter, values), Counter()))
+        elif isinstance(first, list):
+            found[key] = len(set().union(*values))
+        else:
+            found[key] = sum(values)
+    return found
+
+
+def summary(found: dict) -> str:
+    """In one line: kills by kind, the runs they were done to, and what was lost."""
+    kinds = ", ".join(f"{count} {name}" for name, count in sorted(found["by_signal"].items()))
+    return (
+        f"{found['kills']} kills ({kinds}; {found['of_all_processes']} of all processes, {found['at_random_moments']} "
+        f"at random moments, the others at {found['points_met']} of {found['points']} points); "
+        f"{found['runs_ended_bit_identical']} runs ended bit-identical; {found['data_lost']} lost data"
+    )
 
 
 if __name__ == "__main__":

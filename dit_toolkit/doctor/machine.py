@@ -34,7 +34,10 @@ def locks() -> Iterator[Finding]:
     root = Path(os.environ.get("TORCH_EXTENSIONS_DIR") or cache)
     found = sorted(path for depth in ("*/lock", "*/*/lock") for path in root.glob(depth))
     for path in found:
-        age = time.time() - path.stat().st_mtime
+        try:
+            age = time.time() - path.stat().st_mtime
+        except OSError:  # What was compiled under it is done.
+            continue
         seen = f"{path}, {age / 60:.0f} minutes old"
         if age > STALE:
             yield Finding("fail", "extension lock", seen, f"nothing is compiling any more: rm {path}")
