@@ -48,7 +48,9 @@ def save(
     nonce = uuid.uuid4().hex[:8]
     temporary, final = folder / f".tmp-{step:08d}-{nonce}", folder / f"step-{step:08d}"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        if not folder.is_dir():
+            folder.mkdir(parents=True)
+            fsync(folder.parent)
         _clean(folder)
         _refuse_full(folder, step, size)
         temporary.mkdir()

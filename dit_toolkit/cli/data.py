@@ -110,7 +110,7 @@ def encode(
         dataset.check()
     start_processes(ctx, procs)
 
-    with stop.listening(), watchdog.watching(hang_timeout):
+    with stop.listening():
         from dit_toolkit import distributed
         from dit_toolkit.encoding import Options, encode
 
@@ -123,9 +123,10 @@ def encode(
             max_skipped=max_skipped,
             log_every=log_every,
         )
-        encode(dataset, loaded.autoencoder, out, options, deadline=deadline)
-        emit(str(out))
-        distributed.wait()
+        with watchdog.watching(hang_timeout):
+            encode(dataset, loaded.autoencoder, out, options, deadline=deadline)
+            emit(str(out))
+            distributed.wait()
 
 
 @click.command()

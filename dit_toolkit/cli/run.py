@@ -74,17 +74,18 @@ def run(
     start_processes(ctx, procs)
 
     wanted = [stage for stage in STAGES if stage in stages]
-    with stop.listening(), watchdog.watching(hang_timeout):
+    with stop.listening():
         from dit_toolkit import distributed
         from dit_toolkit.run import run as run_recipe
 
-        run_recipe(
-            loaded,
-            name=recipe.stem,
-            out=out,
-            stages=wanted,
-            fresh=fresh,
-            accept_changes=accept_changes,
-            deadline=deadline,
-        )
-        distributed.wait()
+        with watchdog.watching(hang_timeout):
+            run_recipe(
+                loaded,
+                name=recipe.stem,
+                out=out,
+                stages=wanted,
+                fresh=fresh,
+                accept_changes=accept_changes,
+                deadline=deadline,
+            )
+            distributed.wait()

@@ -121,6 +121,7 @@ class Saver:
         for _ in parts:  # Rank 0 takes what is left after an error: the others wait to be rid of it.
             pass
         if failure := distributed.gather(failure, self._group)[0]:
+            failure.told = distributed.rank() > 0
             raise failure
 
 
