@@ -135,6 +135,16 @@ def test_an_error_of_writing_outweighs_a_stop_but_not_another_error(recipe, tmp_
     assert "the disk is full" in capsys.readouterr().err
 
 
+def test_an_error_that_all_ranks_share_is_told_by_one(recipe, tmp_path, monkeypatch):
+    for rank in (0, 1):
+        saver = Saver(tmp_path, attrs.evolve(recipe.train, checkpoint_async=False), {})
+        monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
+        monkeypatch.setattr(distributed, "gather", lambda *_: [StorageError("the disk is full")])
+        with pytest.raises(StorageError) as caught:
+            saver._write(1, {}, {}, {}, {})
+        assert caught.value.told == (rank > 0)
+
+
 class Kept(torch.optim.Optimizer):
     """Keeps one thing of each kind that an optimizer may keep."""
 
