@@ -129,11 +129,11 @@ def test_a_folder_in_which_another_command_trains_is_refused_until_that_has_ende
     recipe = load_recipe(ROOT / "recipes/b2.toml", set=TINY)
     (tmp_path / "run").mkdir()
     (tmp_path / "run/recipe.toml").write_text(dumps(recipe))
-    with alone(tmp_path / "run/.training", tmp_path / "run"), pytest.raises(DataError, match="another command is writ"):
+    with alone(tmp_path / "run"), pytest.raises(DataError, match="another command is writ"):
         run(recipe, name="x", out=tmp_path / "run", stages=["train"])
     assert not (tmp_path / "run/checkpoints").exists()
     run(recipe, name="x", out=tmp_path / "run", stages=["train"])
-    with alone(tmp_path / "run/.training", tmp_path / "run"):
+    with alone(tmp_path / "run"):
         run(recipe, name="x", out=tmp_path / "run", stages=["validate"])
 
 
@@ -142,7 +142,7 @@ def test_a_file_system_without_locks_is_trained_on_all_the_same(tmp_path, monkey
         raise OSError(errno.ENOLCK, "no locks available")
 
     monkeypatch.setattr("fcntl.flock", flock)
-    with alone(tmp_path / "lock", tmp_path):
+    with alone(tmp_path):
         pass
 
 
