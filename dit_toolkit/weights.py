@@ -172,6 +172,15 @@ def _find(path: Path, verify: bool) -> Path:
     return newest_checkpoint(path)
 
 
+def verified(path: Path) -> Path:
+    """The checkpoint, the newest one of a run, or the file, whose weights `read_weights(path, verify=False)` may read.
+
+    Raises:
+        CheckpointError: nothing there, or damaged.
+    """
+    return path if path.is_file() else _find(path, verify=True)
+
+
 def newest_checkpoint(run: Path) -> Path:
     """The newest checkpoint of a run folder that holds, all of it read for that; CheckpointError where there is none.
 

@@ -78,6 +78,7 @@ def sample(
     from dit_toolkit.drawing.draw import sample as draw
     from dit_toolkit.recipe.labels import parse_labels
     from dit_toolkit.sampling import load
+    from dit_toolkit.weights import verified
 
     given = {"num_samples": num_samples, "label_sampling": label_sampling, "seed": seed, "batch_size": batch_size}
     settings = sample_settings(changes, given)
@@ -85,7 +86,10 @@ def sample(
     with watchdog.watching(hang_timeout), stop.listening(deadline):
         stop.watch(partial(out), clear=is_main())
         distributed.initialise()
-        trained = distributed.together(lambda: load(run, weights=weights, plugins=plugins, set=settings))
+        found = distributed.main_alone(lambda: verified(run))
+        trained = distributed.together(
+            lambda: load(found, weights=weights, plugins=plugins, set=settings, verify=False)
+        )
         if labels is not None:
             chosen = parse_labels(labels, trained.class_names)
             trained = trained.with_sample(attrs.evolve(trained.recipe.sample, labels=chosen))

@@ -37,7 +37,7 @@ class Trained:
 def model(fake, calls):
     """Fakes of loading a run and of drawing from it."""
 
-    def load(path, *, weights, plugins, set):
+    def load(path, *, weights, plugins, set, verify):
         calls.append(("load", path, weights, plugins, set))
         return Trained(SimpleNamespace(sample=Sample()))
 
@@ -45,9 +45,15 @@ def model(fake, calls):
         calls.append(("sample", trained.recipe.sample.labels, out, png))
 
     fake("sampling", load=load)
+    fake("weights", verified=lambda path: path)
     fake("drawing.draw", sample=sample)
     fake(
-        "distributed", initialise=lambda: None, together=lambda work: work(), wait=lambda: None, leave=lambda code: None
+        "distributed",
+        initialise=lambda: None,
+        together=lambda work: work(),
+        main_alone=lambda work: work(),
+        wait=lambda: None,
+        leave=lambda code: None,
     )
     return calls
 
