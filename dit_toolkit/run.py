@@ -179,17 +179,15 @@ def _claim(folder: Path, recipe: AnyRecipe, files: dict[str, str], accept_change
 
 def _train(recipe: AnyRecipe, folder: Path, files: dict[str, str]) -> None:
     """Train from the newest checkpoint on, if there are steps left; no other command may train in this folder then."""
-    parameters = _parameters(recipe)
-    with ExitStack() as held:
+    with ExitStack() as held, explaining(recipe):
         distributed.main_alone(lambda: held.enter_context(alone(folder)))
-        distributed.main_alone(lambda: preflight(recipe, folder, parameters))
+        distributed.main_alone(lambda: preflight(recipe, folder, _parameters(recipe)))
         newest = distributed.main_alone(lambda: checkpoint.newest(folder / "checkpoints"))
         done = checkpoint.read_manifest(newest)["step"] if newest else 0
         if done >= recipe.train.max_steps:
             log(f"{folder}: already trained for {done} steps")
             return
-        with explaining(recipe):
-            train_steps(recipe, folder, files=files, resume=newest)
+        train_steps(recipe, folder, files=files, resume=newest)
 
 
 def _changes(old: dict[str, Any], new: dict[str, Any], path: str = "") -> list[str]:
@@ -212,8 +210,7 @@ def _changes(old: dict[str, Any], new: dict[str, Any], path: str = "") -> list[s
 
 def _sample_and_evaluate(recipe: Recipe, folder: Path, *, draw: bool, judge: bool) -> None:
     """Draw (or find) the samples of the newest weights with the recipe's settings, and judge them."""
-    newest = distributed.main_alone(lambda: newest_checkpoint(folder))
-    trained = load(newest, recipe=recipe, verify=False)
+    trained = load(distributed.main_alone(lambda: newest_checkpoint(folder)), recipe=recipe, verify=False)
     place, done = distributed.broadcast(_place(folder, trained) if distributed.rank() == 0 else None)
     if not done and not draw:
         raise CheckpointError(f"{folder}: no samples with these settings; add --stage sample")
@@ -228,8 +225,7 @@ def _show_and_judge(recipe: Recipe, place: Path, judge: bool) -> None:
     images = read_npz(place / "samples.npz")
     labels = np.asarray(json.loads((place / "samples.json").read_text())["labels"], dtype=np.int64)
     if not (place / "grid.png").exists():
-        names = recipe.dataset.class_names
-        grid(images, labels, names, nrow=recipe.sample.grid_columns).save(place / "grid.png")
+        grid(images, labels, recipe.dataset.class_names, nrow=recipe.sample.grid_columns).save(place / "grid.png")
         log(f"{place / 'grid.png'} shows {recipe.sample.grid_columns} samples of each class")
     if judge and recipe.evaluate.metrics:
         results = evaluate(images, labels, recipe, device=distributed.device())
