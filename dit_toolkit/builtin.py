@@ -114,12 +114,21 @@ def register_extractors() -> list[type[Extractor]]:
 
 @hookimpl
 def register_metrics() -> list[type[Metric]]:
-    """Class accuracy, Frechet distance and memorisation on Fashion-MNIST."""
+    """What the field reports, on Inception-v3 or any other extractor; class accuracy, and a search for copies."""
     from dit_toolkit.metrics.class_accuracy import ClassAccuracy
+    from dit_toolkit.metrics.coverage import Coverage
+    from dit_toolkit.metrics.density import Density
+    from dit_toolkit.metrics.fid import FID
     from dit_toolkit.metrics.frechet_distance import FrechetDistance
+    from dit_toolkit.metrics.inception_score import InceptionScore
+    from dit_toolkit.metrics.kid import KID
     from dit_toolkit.metrics.memorisation import Memorisation
+    from dit_toolkit.metrics.precision import Precision
+    from dit_toolkit.metrics.recall import Recall
+    from dit_toolkit.metrics.sfid import SFID
 
-    return [ClassAccuracy, FrechetDistance, Memorisation]
+    published: list[type[Metric]] = [FID, SFID, KID, InceptionScore, Precision, Recall, Density, Coverage]
+    return [FrechetDistance, *published, ClassAccuracy, Memorisation]
 
 
 @hookimpl

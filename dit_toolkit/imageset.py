@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 from attrs import frozen
@@ -15,6 +15,8 @@ from dit_toolkit.progress import progress
 
 if TYPE_CHECKING:
     from dit_toolkit.components import Extractor
+
+T = TypeVar("T")
 
 BLOCK = 500
 """Images that are held at once."""
@@ -111,6 +113,7 @@ class ImageSet:
         self.device, self.name = device, name
         self._kept: dict[Hashable, np.ndarray] = {}
         self._moments: dict[Hashable, Moments] = {}
+        self._facts: dict[Hashable, Any] = {}
 
     def __len__(self) -> int:
         if self._images is not None:
@@ -146,6 +149,13 @@ class ImageSet:
         if key not in self._kept:
             self._kept[key] = find(self)
         return self._kept[key]
+
+    def fact(self, key: Hashable, find: Callable[[], T]) -> T:
+        """What `find` says of the set as a whole, asked once for a `key`; of a part it is another one."""
+        if key not in self._facts:
+            self._facts[key] = find()
+        found: T = self._facts[key]
+        return found
 
     def each(self, key: Hashable, find: Callable[[np.ndarray], np.ndarray], *, what: str = "looking") -> np.ndarray:
         """What `find` says of each image, (N, ...); `find` is given blocks (n, H, W, 3) and asked once for a `key`.
