@@ -254,6 +254,9 @@ class _Part(ImageSet):
         super().__init__(images, labels, device=whole.device, name=whole.name)
         self.whole, self.index = whole, index
 
+    def __len__(self) -> int:
+        return len(self.index)
+
     def once(self, key: Hashable, find: Callable[[ImageSet], np.ndarray]) -> np.ndarray:
         found: np.ndarray = self.whole.once(key, find)[self.index]
         return found

@@ -29,7 +29,7 @@ class Discrepancy(NamedTuple):
 class KID(OnFeatures):
     """Mean of the unbiased discrepancies of random subsets, with the kernel (x'y / D + 1)^3 of D features.
 
-    Its expectation does not depend on the number of samples, so that small sets can be compared with large ones. That is
+    Its expectation does not depend on the number of samples, so small sets can be compared with large ones. That is
     0 for perfect samples, whose value may so be negative.
     """
 
@@ -55,11 +55,9 @@ class KID(OnFeatures):
         return samples.fact(key, lambda: self._find(samples, real.reference))
 
     def _find(self, samples: ImageSet, reference: ImageSet) -> list[Discrepancy]:
-        sets = samples, reference
-        for images in sets:
-            if len(images) < 2:
-                raise DataError(f"{self.name}: {images.name}: {len(images)} image, two are the least")
-        x, y = (images.seen(self.extractor) for images in sets)
+        x, y = (images.seen(self.extractor) for images in (samples, reference))
+        if min(len(x), len(y)) < 2:
+            raise DataError(f"{self.name}: {len(x)} samples and {len(y)} reference images; two of each are the least")
         whole = self.subset_size >= max(len(x), len(y))
         found = []
         for subset in track(range(1 if whole else self.subsets), "subsets of images"):
