@@ -10,7 +10,8 @@ from dit_toolkit.evaluation import real_images
 from dit_toolkit.extractors.fashion import Fashion
 from dit_toolkit.imageset import Moments
 from dit_toolkit.metrics import frechet_distance as module
-from dit_toolkit.metrics.frechet_distance import FrechetDistance
+from dit_toolkit.metrics.frechet_distance import FrechetDistance, influence
+from tests.metrics.given import Given, normal, pair
 
 RNG = np.random.default_rng(0)
 
@@ -66,3 +67,43 @@ def test_the_held_out_images_themselves_have_distance_zero_and_one_class_is_far(
     assert metric.compute(reference.take(np.arange(len(reference))[::-1]), real) == pytest.approx(0, abs=1e-6)
     trousers = reference.take(np.flatnonzero(reference.labels == 1))
     assert metric.compute(trousers, RealImages(reference)) > 5
+
+
+def weighted(values, weights):
+    """Moments of values (N, D), which count as often as their weights say."""
+    weights = weights / weights.sum()
+    mean = weights @ values
+    return Moments(len(values), mean, (values - mean).T * weights @ (values - mean))
+
+
+@pytest.mark.parametrize(("count", "size"), [(200, 5), (12, 20)], ids=["full rank", "fewer values than features"])
+def test_the_influence_of_a_value_is_the_derivative_by_its_weight(count, size):
+    values, other = normal(count, size, scale=1.3, shift=0.1).astype(float), Moments.of(normal(300, size, seed=1))
+    ones, step = np.ones(count), 1e-4
+    found = influence(values, weighted(values, ones), other)
+    for i in range(4):
+        up, down = (ones + step * sign * (np.arange(count) == i) for sign in (1, -1))
+        distances = [module.frechet_distance(weighted(values, weights), other) for weights in (up, down)]
+        slope = (distances[0] - distances[1]) / (2 * step) * count
+        assert found[i] - found.mean() == pytest.approx(slope, rel=1e-3, abs=1e-3 * found.std())
+
+
+@pytest.mark.parametrize(("shift", "scale"), [(0.2, 1.2), (0.0, 2.0)])
+def test_the_error_is_the_spread_of_distances_of_other_samples(shift, scale):
+    metric, reference = FrechetDistance(extractor=Given()), normal(2_000, 10, seed=1_000)
+    sets = [pair(normal(300, 10, shift=shift, scale=scale, seed=seed), reference) for seed in range(100)]
+    spread = np.std([metric.compute(*each) for each in sets])
+    error = np.mean([metric.error(*each) for each in sets[:10]])
+    assert error == pytest.approx(spread, rel=0.3)
+    jackknife = np.mean([super(FrechetDistance, metric).error(*each) for each in sets[:10]])
+    assert error == pytest.approx(jackknife, rel=0.3)
+
+
+def test_few_samples_of_many_features():
+    """The nuclear norm of the product of the centred features is the trace of the root: no covariance is needed."""
+    x, y = normal(20, 200, scale=1.2), normal(50, 200, seed=1)
+    a, b = ((z.astype(float) - z.mean(0, dtype=float)) / (len(z) - 1) ** 0.5 for z in (x, y))
+    shift = ((x.mean(0, dtype=float) - y.mean(0, dtype=float)) ** 2).sum()
+    nuclear = np.linalg.svd(a @ b.T, compute_uv=False).sum()
+    value = FrechetDistance(extractor=Given()).compute(*pair(x, y))
+    assert value == pytest.approx(shift + (a**2).sum() + (b**2).sum() - 2 * nuclear, rel=1e-6)

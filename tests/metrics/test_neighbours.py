@@ -25,7 +25,7 @@ def plain_radii(x, k):
 
 def plain(x, y, k):
     across = distances(x, y)
-    in_y, in_x = across <= plain_radii(y, k), across.T <= plain_radii(x, k)
+    in_y, in_x = across <= plain_radii(y, k), (across <= plain_radii(x, k)[:, None]).T
     return in_y.sum(1), in_y.any(0), in_x.sum(1)
 
 

@@ -5,13 +5,13 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from tests.metrics.given import Given, make_set, normal, pair
 
 from dit_toolkit.metrics.frechet_distance import FrechetDistance
 from dit_toolkit.metrics.inception_score import InceptionScore
 from dit_toolkit.metrics.kid import KID, draw
 from dit_toolkit.metrics.precision import Precision
 from dit_toolkit.metrics.recall import Recall
+from tests.metrics.given import Given, make_set, normal, pair
 
 X, Y = normal(400, 48, shift=0.1, scale=1.2, seed=1), normal(300, 48, seed=2)
 LOGITS = 2 * normal(700, 30, seed=3)
