@@ -5,8 +5,9 @@ from __future__ import annotations
 from attrs import field, frozen
 
 from dit_toolkit.components import Extractor
+from dit_toolkit.extractors.inception import Inception
 from dit_toolkit.metrics.frechet_distance import FrechetDistance
-from dit_toolkit.metrics.on_features import inception, only_inception
+from dit_toolkit.metrics.on_features import only_inception
 
 
 @frozen(kw_only=True)
@@ -14,7 +15,7 @@ class FID(FrechetDistance):
     """Frechet distance in the features of Inception-v3; published values are of 50,000 samples."""
 
     kind = "fid"
-    extractor: Extractor = field(factory=inception, validator=only_inception)
+    extractor: Extractor = field(factory=Inception, validator=only_inception)
 
     @property
     def name(self) -> str:

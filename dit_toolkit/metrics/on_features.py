@@ -8,30 +8,24 @@ import numpy as np
 from attrs import field, frozen
 
 from dit_toolkit.components import Extractor, Metric
-from dit_toolkit.registry import active
-
-
-def inception() -> Extractor:
-    """The extractor that published values are of."""
-    found: Extractor = active().resolve("extractors", "inception")()  # type: ignore[assignment]
-    return found
+from dit_toolkit.extractors.inception import Inception
 
 
 @frozen(kw_only=True)
 class OnFeatures(Metric):
     """A metric of what an extractor sees, Inception-v3 unless another is given."""
 
-    extractor: Extractor = field(factory=inception)
+    extractor: Extractor = field(factory=Inception)
 
     @property
     def name(self) -> str:
         """The kind; with the extractor where it is not Inception-v3, because values in other features never compare."""
-        return self.kind if self.extractor.kind == "inception" else f"{self.kind}-{self.extractor.name}"
+        return self.kind if self.extractor.kind == Inception.kind else f"{self.kind}-{self.extractor.name}"
 
 
 def only_inception(metric: Metric, option: object, extractor: Extractor) -> None:  # noqa: ARG001 - attrs gives it
     """Refuse another extractor where the name of the metric means Inception-v3; ValueError."""
-    if extractor.kind != "inception":
+    if extractor.kind != Inception.kind:
         raise ValueError(
             f"{metric.kind} is the Frechet distance in features of Inception-v3 alone, not of {extractor.kind!r}; "
             f'kind = "frechet-distance" takes any extractor'

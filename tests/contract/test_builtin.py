@@ -19,8 +19,16 @@ from dit_toolkit.datasets.synthetic import Synthetic
 from dit_toolkit.extractors.fashion import Fashion as Classifier
 from dit_toolkit.extractors.pixels import Pixels
 from dit_toolkit.metrics.class_accuracy import ClassAccuracy
+from dit_toolkit.metrics.coverage import Coverage
+from dit_toolkit.metrics.density import Density
+from dit_toolkit.metrics.fid import FID
 from dit_toolkit.metrics.frechet_distance import FrechetDistance
+from dit_toolkit.metrics.inception_score import InceptionScore
+from dit_toolkit.metrics.kid import KID
 from dit_toolkit.metrics.memorisation import Memorisation
+from dit_toolkit.metrics.precision import Precision
+from dit_toolkit.metrics.recall import Recall
+from dit_toolkit.metrics.sfid import SFID
 from dit_toolkit.objectives.ddpm import DDPM
 from dit_toolkit.objectives.edm import EDM
 from dit_toolkit.objectives.flow_matching import RANGES, FlowMatching
@@ -40,7 +48,7 @@ from dit_toolkit.testing import checks_of, parametrize_with_checks
 from dit_toolkit.testing.parametrize import describe
 from dit_toolkit.trackers.csv import CSV
 from dit_toolkit.trackers.tensorboard import TensorBoard
-from tests.contract.material import DATASETS, EXTRACTORS, PRETRAINED
+from tests.contract.material import DATASETS, EXTRACTORS, PRETRAINED, Quick
 
 COMPONENTS = [
     AdaLNZero(),
@@ -121,6 +129,15 @@ COMPONENTS = [
     *EXTRACTORS,
     ClassAccuracy(),
     FrechetDistance(extractor=Classifier()),
+    FID(extractor=Quick()),
+    SFID(extractor=Quick()),
+    KID(extractor=Classifier()),
+    KID(extractor=Classifier(), subsets=5, subset_size=100),
+    InceptionScore(extractor=Classifier()),
+    Precision(extractor=Classifier()),
+    Recall(extractor=Classifier()),
+    Density(extractor=Classifier()),
+    Coverage(extractor=Classifier(), k=3),
     Memorisation(),
     CSV(),
     TensorBoard(),
