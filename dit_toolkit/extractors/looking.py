@@ -27,7 +27,7 @@ class Looking:
         import torch
 
         found: dict[str, list[np.ndarray]] = {}
-        with torch.inference_mode(), _exact():
+        with torch.inference_mode(), exact():
             for start in range(0, len(images), self.batch_size):
                 part = torch.from_numpy(np.ascontiguousarray(images[start : start + self.batch_size]))
                 outputs = self.model(part.to(self.device).permute(0, 3, 1, 2))
@@ -37,7 +37,7 @@ class Looking:
 
 
 @contextmanager
-def _exact() -> Iterator[None]:
+def exact() -> Iterator[None]:
     """Products in float32 and not in TF32, which would round features to ten bits."""
     import torch
 

@@ -15,6 +15,7 @@ import numpy as np
 from dit_toolkit import stop
 from dit_toolkit.components import Extractor
 from dit_toolkit.errors import DataError, Interrupted
+from dit_toolkit.extractors.looking import exact
 from dit_toolkit.imageset import ImageSet
 from dit_toolkit.progress import progress
 
@@ -76,6 +77,7 @@ class _Cloud(NamedTuple):
         return cls(values, images.fact(key, lambda: squared_radii(values, ks, images.device)), images.device)
 
 
+@exact()
 def squared_radii(values: np.ndarray, ks: tuple[int, ...], device: str = "cpu") -> np.ndarray:
     """Squared distances (N, K) of each of values (N, D) to its k-th nearest neighbours, float64."""
     import torch
@@ -103,6 +105,7 @@ def squared_radii(values: np.ndarray, ks: tuple[int, ...], device: str = "cpu") 
     return found[:, [k - 1 for k in ks]]
 
 
+@exact()
 def _count(x: _Cloud, y: _Cloud) -> tuple[Balls, ...]:
     """What lies in which balls, for each k."""
     ks = x.squares.shape[1]

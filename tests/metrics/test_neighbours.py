@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -132,3 +133,14 @@ def test_a_search_stops_when_it_is_asked_to(monkeypatch):
     monkeypatch.setattr(stop, "requested", lambda: "SIGTERM")
     with pytest.raises(Interrupted, match="nearest neighbours"):
         found(normal(9, 2), normal(9, 2), 3)
+
+
+def test_products_are_never_rounded_to_tf32(monkeypatch):
+    setting, products, seen = torch.backends.cuda.matmul, neighbours._products, []
+    monkeypatch.setattr(neighbours, "_products", lambda *a: (seen.append(setting.allow_tf32), products(*a))[1])
+    setting.allow_tf32 = True
+    try:
+        found(normal(9, 2), normal(9, 2), 3)
+        assert (seen, setting.allow_tf32) == ([False] * 3, True)
+    finally:
+        setting.allow_tf32 = False
