@@ -23,7 +23,7 @@ from dit_toolkit.comparison_plot import draw
 from dit_toolkit.components import Metric, RealImages, Sampler
 from dit_toolkit.drawing.facts import describe
 from dit_toolkit.errors import DataError, Interrupted, RecipeError, StorageError
-from dit_toolkit.evaluation import ARROWS, perfect, real_images, settings
+from dit_toolkit.evaluation import ARROWS, classes_of, perfect, real_images, settings
 from dit_toolkit.grids.sheet import grid
 from dit_toolkit.images import NpzWriter, read_npz, to_uint8
 from dit_toolkit.imageset import ImageSet
@@ -255,7 +255,13 @@ def _worse(metric: Metric, value: float, floor: float) -> float:
 
 def _common(trained: Trained, labels: np.ndarray) -> dict[str, Any]:
     counts = np.bincount(labels, minlength=trained.recipe.model.num_classes)
-    facts = {**settings(counts, trained.recipe), "weights": trained.weights, "step": trained.step}
+    facts = {
+        "num_samples": len(labels),
+        "classes": classes_of(counts),
+        **settings(trained.recipe),
+        "weights": trained.weights,
+        "step": trained.step,
+    }
     return {key: value for key, value in facts.items() if key != "sampler"}
 
 

@@ -342,6 +342,8 @@ class Metric(Component):
     """Which real images, given as samples, have the value 0 exactly."""
     symmetric: ClassVar[bool] = False
     """Whether exchanging the samples and the reference leaves the value."""
+    by_number: ClassVar[bool] = False
+    """Whether the value depends on the number of samples, so that only values of as many compare."""
 
     @property
     def name(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -13,14 +14,17 @@ from attrs import field, frozen
 from rich import box
 from rich.table import Table
 
-from dit_toolkit.components import Component, Dataset, Metric, RealImages, Split
+from dit_toolkit.components import Component, Dataset, Extractor, Metric, RealImages, Split
 from dit_toolkit.errors import DataError
 from dit_toolkit.images import to_uint8
-from dit_toolkit.imageset import ImageSet
+from dit_toolkit.imageset import ImageSet, Pixels
+from dit_toolkit.references import Reference, read_reference
 
 if TYPE_CHECKING:
     from dit_toolkit.recipe.schema import Recipe
 
+PAPERS = 50_000
+"""Samples behind published numbers."""
 NOISE = 1_000
 """Most images of noise behind a ceiling."""
 T95 = 2.262
@@ -76,29 +80,83 @@ class Results:
         return cls(**{**data, "scores": scores})
 
 
-def evaluate(images: np.ndarray, labels: np.ndarray, recipe: Recipe, *, device: str = "cpu") -> Results:
+def evaluate(
+    images: Pixels,
+    labels: np.ndarray,
+    recipe: Recipe,
+    *,
+    facts: Mapping[str, Any] | None = None,
+    device: str = "cpu",
+) -> Results:
     """Compute every metric of `recipe.evaluate.metrics`, with floor and ceiling.
 
     Args:
         images: samples, uint8 (N, H, W, 3), of the size of the recipe's images.
         labels: the classes asked for, (N,).
-        recipe: says what the samples were made with; its dataset gives the real images.
+        recipe: says what the samples were made with; its dataset gives the real images, or `evaluate.reference`.
+        facts: what the .json beside the samples tells of them; it goes before the recipe.
         device: where extractors run.
 
     Raises:
-        DataError: images and labels do not fit each other or the dataset.
+        DataError: images and labels do not fit each other or the dataset, or the reference cannot be read.
         Interrupted: something asked to stop.
     """
-    start = time.perf_counter()
     labels = np.asarray(labels)
     check(images, labels, recipe.dataset)
-    samples, real = ImageSet(images, labels, device=device), real_images(recipe.dataset, device)
-    scores = judge(recipe.evaluate.metrics, samples, real, noise(samples, recipe.dataset.shape[0]))
-    counts = np.bincount(labels, minlength=len(recipe.dataset.class_names))
+    path = recipe.evaluate.reference
+    reference = read_reference(Path(path), device) if path else None
+    real = real_images(recipe.dataset, device, reference)
+    samples = ImageSet(images, labels, device=device)
+    return compare_with(
+        samples,
+        real,
+        recipe.evaluate.metrics,
+        facts={**settings(recipe), **told(facts or {})},
+        reference=reference,
+        class_names=recipe.dataset.class_names,
+        worst=noise(samples, recipe.dataset.shape[0]),
+    )
+
+
+def compare_with(
+    samples: ImageSet,
+    real: RealImages,
+    metrics: Sequence[Metric],
+    *,
+    facts: Mapping[str, Any],
+    reference: Reference | None = None,
+    class_names: Sequence[str] = (),
+    worst: ImageSet | None = None,
+) -> Results:
+    """Compute metrics of samples, and put beside them what they depend on and what is to be minded.
+
+    Args:
+        facts: what is known of the samples, by the names of the .json file beside them.
+        reference: the file that `real.reference` was read from, if it was.
+        class_names: of all classes; () where they are not known.
+        worst: images for the ceiling.
+    """
+    if not metrics:
+        raise DataError("no metric was asked for")
+    start = time.perf_counter()
+    scores = judge(metrics, samples, real, worst)
+    extractors = {each.name: each for metric in metrics if (each := getattr(metric, "extractor", None))}
+    counts = np.bincount(samples.labels, minlength=len(class_names)) if samples.labelled else None
+    settings = {
+        "num_samples": len(samples),
+        **({} if counts is None else {"classes": classes_of(counts)}),
+        **facts,
+        "reference": {"file": real.reference.name, **reference.facts} if reference else real.reference.name,
+        "reference_images": len(real.reference) or None,
+        "extractors": {name: extractor.fingerprint() for name, extractor in extractors.items()},
+    }
     return Results(
         scores=scores,
-        settings=settings(counts, recipe),
-        warnings=cautions(counts, recipe.dataset.class_names),
+        settings=settings,
+        warnings=[
+            *(cautions(counts, class_names) if counts is not None and len(class_names) else []),
+            *_cautions_of(samples, real, metrics, facts, reference),
+        ],
         seconds=round(time.perf_counter() - start, 3),
     )
 
@@ -163,6 +221,16 @@ class _Floors:
         return self.sets[split]
 
 
+def evenly(images: ImageSet, count: int) -> np.ndarray:
+    """Indices of so many of the images, as evenly of all classes as there are."""
+    order = np.random.default_rng(0).permutation(len(images))
+    labels = images.labels[order]
+    turn = np.empty(len(order), np.int64)  # How many of its class come before each.
+    for c in np.unique(labels):
+        turn[labels == c] = np.arange(np.count_nonzero(labels == c))
+    return np.sort(order[np.argsort(turn, kind="stable")[:count]])
+
+
 def alike(samples: ImageSet, pool: ImageSet) -> np.ndarray:
     """Indices of as many images of a pool as there are samples, of every class; all of a class that has fewer."""
     order = np.random.default_rng(0).permutation(len(pool))
@@ -197,24 +265,38 @@ class _Read:
         return to_uint8(self.split.batch(index)[0])
 
 
-def real_images(dataset: Dataset, device: str = "cpu") -> RealImages:
-    """Both splits of a dataset; the held-out one is the reference."""
-    sets = []
+def real_images(dataset: Dataset, device: str = "cpu", reference: Reference | None = None) -> RealImages:
+    """Both splits of a dataset; the held-out one is the reference, unless there is a file.
+
+    Raises:
+        DataError: there are no images, as where only latents are; beside a reference file that is no error.
+    """
+    sets: list[ImageSet | None] = []
     for name in ("val", "train"):
-        split = dataset.open(name)
+        try:
+            split = dataset.open(name)
+        except DataError:
+            if reference is None:
+                raise
+            sets.append(None)
+            continue
         pixels = _Read(split, (len(split), *dataset.shape[1:], 3))
         sets.append(ImageSet(pixels, split.labels, device=device, name=f"{name} images"))
-    return RealImages(*sets)
+    heldout, train = sets
+    found = reference.images if reference else heldout
+    if found is None:
+        raise DataError(f"dataset {dataset.kind!r} has no held-out images")
+    return RealImages(found, train)
 
 
-def check(images: np.ndarray, labels: np.ndarray, dataset: Dataset) -> None:
+def check(images: Pixels, labels: np.ndarray, dataset: Dataset) -> None:
     """Refuse samples that cannot be compared with the dataset."""
     _, height, width = dataset.shape
     classes = len(dataset.class_names)
-    if images.dtype != np.uint8 or images.shape[1:] != (height, width, 3) or not len(images):
+    dtype = getattr(images, "dtype", np.dtype(np.uint8))
+    if dtype != np.uint8 or images.shape[1:] != (height, width, 3) or not len(images):
         raise DataError(
-            f"samples are {images.dtype} {images.shape}; "
-            f"the dataset {dataset.kind!r} asks for uint8 (N, {height}, {width}, 3)"
+            f"samples are {dtype} {images.shape}; the dataset {dataset.kind!r} asks for uint8 (N, {height}, {width}, 3)"
         )
     if labels.shape != (len(images),):
         raise DataError(f"{len(images)} samples, but labels of shape {labels.shape}")
@@ -224,12 +306,10 @@ def check(images: np.ndarray, labels: np.ndarray, dataset: Dataset) -> None:
         )
 
 
-def settings(counts: np.ndarray, recipe: Recipe) -> dict[str, Any]:
-    """Everything that the numbers depend on, given the samples per class (num_classes,)."""
+def settings(recipe: Recipe) -> dict[str, Any]:
+    """Everything in a recipe that the numbers of its samples depend on, by the names of the .json beside these."""
     sample = recipe.sample
     return {
-        "num_samples": int(counts.sum()),
-        "classes": "balanced" if _balanced(counts) else {str(c): int(n) for c, n in enumerate(counts) if n},
         "weights": sample.weights,
         "cfg_scale": sample.cfg_scale,
         "cfg_channels": sample.cfg_channels,
@@ -246,6 +326,19 @@ def settings(counts: np.ndarray, recipe: Recipe) -> dict[str, Any]:
     }
 
 
+TOLD = (
+    *("step", "weights", "weights_sha256", "cfg_scale", "cfg_channels", "cfg_interval", "cfg_rescale", "guide"),
+    *("guide_sha256", "sampler", "objective", "autoencoder", "precision", "seed", "label_sampling"),
+    *("fit_for_fid", "unfit_for_fid", "image", "parameters"),
+)
+"""What of the .json beside samples their numbers depend on."""
+
+
+def told(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """What of the .json beside samples their numbers depend on."""
+    return {key: facts[key] for key in TOLD if key in facts}
+
+
 def cautions(counts: np.ndarray, class_names: Sequence[str]) -> list[str]:
     """Say what makes the numbers unfit for comparison, given the samples per class (num_classes,)."""
     missing = [name for name, n in zip(class_names, counts, strict=True) if not n]
@@ -260,26 +353,85 @@ def cautions(counts: np.ndarray, class_names: Sequence[str]) -> list[str]:
     return []
 
 
+def _cautions_of(
+    samples: ImageSet,
+    real: RealImages,
+    metrics: Sequence[Metric],
+    facts: Mapping[str, Any],
+    reference: Reference | None,
+) -> list[str]:
+    """Say what else makes the numbers unfit for comparison with those of others."""
+    lines = []
+    if facts.get("fit_for_fid") is False:
+        lines.append(f"{facts.get('unfit_for_fid') or 'the samples are marked as unfit for FID'}")
+    if facts.get("weights") == "raw":
+        lines.append("the weights are not averaged (raw), as those of published numbers are")
+    if len(samples) < PAPERS and any(metric.by_number for metric in metrics):
+        lines.append(
+            f"distances depend on the number of samples: compare these with values of {len(samples):,}, or with the "
+            f"floor; published ones are of {PAPERS:,}"
+        )
+    image = reference.facts.get("image") if reference else None
+    if image and list(image[1:]) != list(samples.images.shape[1:3]):
+        here, there = (" x ".join(map(str, size)) for size in (samples.images.shape[1:3], image[1:]))
+        lines.append(f"samples have {here} pixels, the reference {there}")
+    for metric in metrics:
+        if isinstance(extractor := getattr(metric, "extractor", None), Extractor) and hasattr(metric, "output"):
+            for name, images in (("samples", samples), ("reference images", real.reference)):
+                moments = images.moments(extractor, metric.output)
+                if 0 < moments.count <= len(moments.mean):
+                    lines.append(
+                        f"{metric.name}: {moments.count:,} {name} for {len(moments.mean):,} features; their covariance "
+                        "is not of full rank"
+                    )
+    return lines
+
+
 def table(results: Results) -> Table:
-    """Lay the results out for a terminal; the arrow says which way is better."""
+    """Lay the results out for a terminal, and below them what they depend on; the arrow says which way is better."""
+    notes = [told_shortly(results.settings), *results.warnings]
     laid = Table(
         title=f"{results.settings['num_samples']:,} samples",
-        caption="\n".join(results.warnings) or None,
+        caption="\n".join(filter(None, notes)) or None,
+        caption_justify="left",
         box=box.SIMPLE_HEAD,
         pad_edge=False,
     )
     laid.add_column("metric", no_wrap=True)
-    for column in ("samples", "95 % interval", "floor\n(real)", "ceiling\n(noise)", "better"):
-        laid.add_column(column, justify="right")
+    for column in ("samples", "95 %", "floor\n(real)", "ceiling\n(noise)", "better"):
+        laid.add_column(column, justify="right", no_wrap=True)
     for name, s in results.scores.items():
         label = f"{name} ({s.unit})" if s.unit else name
-        between = "" if s.interval is None else " to ".join(f"{end:.3g}" for end in s.interval)
+        spread = "" if s.error is None else f"± {T95 * s.error:.2g}"
         bounds = ["" if x is None else f"{x:.4g}" for x in (s.floor, s.ceiling)]
-        laid.add_row(label, f"{s.value:.4g}", between, *bounds, ARROWS[s.higher_is_better])
+        laid.add_row(label, f"{s.value:.4g}", spread, *bounds, ARROWS[s.higher_is_better])
     return laid
 
 
+def told_shortly(settings: Mapping[str, Any]) -> str:
+    """What the numbers depend on in a line: "step 2,400, ema weights, cfg_scale 3, heun 12 steps, ..."."""
+    sampler, reference = settings.get("sampler") or {}, settings.get("reference")
+    steps = sampler.get("num_steps")
+    guided = settings.get("cfg_scale", 1) != 1
+    about = reference["file"] if isinstance(reference, Mapping) else reference
+    count = settings.get("reference_images")
+    parts = [
+        f"step {settings['step']:,}" if settings.get("step") else "",
+        f"{settings['weights']} weights" if settings.get("weights") else "",
+        f"cfg_scale {settings['cfg_scale']:g}" if guided else "",
+        (sampler["kind"] + (f" {steps} steps" if steps else "")) if sampler else "",
+        f"against {f'{count:,} ' if count else ''}{about}" if about else "",
+        *(f"{name} {fingerprint[:8]}" for name, fingerprint in settings.get("extractors", {}).items()),
+    ]
+    return ", ".join(filter(None, parts))
+
+
 ARROWS = {True: "↑", False: "↓", None: "≈ floor"}
+
+
+def classes_of(counts: np.ndarray) -> str | dict[str, int]:
+    """Say how many samples (num_classes,) are of each class: "balanced", or a number for each that has any."""
+    return "balanced" if _balanced(counts) else {str(c): int(n) for c, n in enumerate(counts) if n}
 
 
 def _balanced(counts: np.ndarray) -> bool:

@@ -10,16 +10,18 @@ import secrets
 import struct
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import numpy as np
 from PIL import Image
 
 from dit_toolkit.errors import DataError, StorageError
 from dit_toolkit.files import fsync
+
+T = TypeVar("T")
 
 MEMBER = "arr_0.npy"
 CHUNK = 2**24
@@ -165,7 +167,8 @@ def _read_header(member: IO[bytes], path: Path) -> tuple[tuple[int, ...], bool, 
     if dtype.hasobject:
         raise DataError(f"{path}: arr_0 holds pickled objects, which are never loaded; expected uint8 (N, H, W, 3)")
     if dtype != np.uint8 or len(shape) != 4 or shape[3] != 3 or 0 in shape:
-        raise DataError(f"{path}: arr_0 is {dtype} ({_sizes(shape)}); expected uint8 (N, H, W, 3)")
+        hint = "; pixels of -1 to 1 become clamp(127.5 x + 128)" if dtype.kind == "f" else ""
+        raise DataError(f"{path}: arr_0 is {dtype} ({_sizes(shape)}); expected uint8 (N, H, W, 3){hint}")
     return shape, fortran, member.tell()
 
 
@@ -196,21 +199,43 @@ def read_folder(path: Path | str, most: int | None = None) -> np.ndarray:
     Raises:
         DataError: there is no image, one is damaged, or two differ in size; the message names the files.
     """
-    path = Path(path)
-    names = sorted(p for p in path.glob("*") if p.suffix.lower() in SUFFIXES)[:most]
-    if not names:
-        raise DataError(f"{path}: holds no .png or .jpg file" if path.is_dir() else f"{path}: no such folder")
-    images = []
-    for name in names:
-        try:
-            with Image.open(name) as picture:
-                images.append(np.asarray(picture.convert("RGB")))
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise DataError(f"{name}: not a readable image ({error})") from error
-        if images[-1].shape != images[0].shape:
-            seen, first = (f"{image.shape[1]} x {image.shape[0]}" for image in (images[-1], images[0]))
-            raise DataError(f"{name}: {seen} pixels, but {names[0].name} has {first}; all must have one size")
-    return np.stack(images)
+    folder = FolderImages(path, most)
+    return folder[np.arange(len(folder))]
+
+
+class FolderImages:
+    """The PNG and JPEG files of a folder in the order of their names, uint8 (N, H, W, 3), read as they are asked for.
+
+    Raises:
+        DataError: there is no image, one is damaged, or two differ in size; the message names the files.
+    """
+
+    def __init__(self, path: Path | str, most: int | None = None) -> None:
+        path = Path(path)
+        self.names = sorted(p for p in path.glob("*") if p.suffix.lower() in SUFFIXES)[:most]
+        if not self.names:
+            raise DataError(f"{path}: holds no .png or .jpg file" if path.is_dir() else f"{path}: no such folder")
+        sizes = [_open(name, lambda picture: picture.size) for name in self.names]
+        for name, size in zip(self.names, sizes, strict=True):
+            if size != sizes[0]:
+                seen, first = (f"{width} x {height}" for width, height in (size, sizes[0]))
+                raise DataError(f"{name}: {seen} pixels, but {self.names[0].name} has {first}; all must have one size")
+        self.shape = (len(self.names), sizes[0][1], sizes[0][0], 3)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, index: np.ndarray) -> np.ndarray:
+        return np.stack([_open(self.names[i], lambda picture: np.asarray(picture.convert("RGB"))) for i in index])
+
+
+def _open(name: Path, read: Callable[[Image.Image], T]) -> T:
+    """Read something of an image; DataError where it is damaged."""
+    try:
+        with Image.open(name) as picture:
+            return read(picture)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise DataError(f"{name}: not a readable image ({error})") from error
 
 
 def _sizes(shape: Sequence[int]) -> str:

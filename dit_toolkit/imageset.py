@@ -182,9 +182,21 @@ class ImageSet:
             see = extractor.load(self.device)
             self._keep(lambda block: _named(extractor, see(block)), f"{extractor.kind} sees {self.name}")
         if key not in self._kept:
-            outputs = ", ".join(sorted(key[1] for key in self._kept if key[0] == extractor.fingerprint()))  # type: ignore[index]
+            outputs = ", ".join(self.outputs(extractor))
             raise DataError(f"extractor {extractor.kind!r} gives no {output}; it gives {outputs}")
         return self._kept[key]
+
+    def outputs(self, extractor: Extractor) -> list[str]:
+        """Names of what an extractor gives."""
+        fingerprint = extractor.fingerprint()
+        if (fingerprint, "features") not in self._kept:
+            self.seen(extractor)
+        return sorted(key[1] for key in self._kept if isinstance(key, tuple) and key[0] == fingerprint)
+
+    def knows(self, kind: str, output: str = "features", *, each: bool = False) -> bool:
+        """Whether an output of an extractor can be had, of `each` image or its moments alone; from images or a file."""
+        stored = self._stored.get((kind, output))
+        return self._images is not None or (stored is not None and not (each and stored.values is None))
 
     def moments(self, extractor: Extractor, output: str = "features") -> Moments:
         """Mean and covariance of an output of an extractor; those of a file as they are stored. Raises as `seen`."""
@@ -219,7 +231,7 @@ class ImageSet:
     def _keep(self, find: Callable[[np.ndarray], Mapping[Hashable, np.ndarray]], what: str) -> None:
         """Fill an array for each thing that `find` finds out about blocks of images."""
         arrays: dict[Hashable, np.ndarray] = {}
-        with progress(what, len(self)) as bar:
+        with progress(what, len(self.images)) as bar:
             done = 0
             for block in self.blocks():
                 if stop.requested():

@@ -223,12 +223,13 @@ def _sample_and_evaluate(recipe: Recipe, folder: Path, *, draw: bool, judge: boo
 def _show_and_judge(recipe: Recipe, place: Path, judge: bool) -> None:
     """Make the grid and the evaluation of the samples in a folder, where they are not there."""
     images = read_npz(place / "samples.npz")
-    labels = np.asarray(json.loads((place / "samples.json").read_text())["labels"], dtype=np.int64)
+    facts = json.loads((place / "samples.json").read_text())
+    labels = np.asarray(facts["labels"], dtype=np.int64)
     if not (place / "grid.png").exists():
         grid(images, labels, recipe.dataset.class_names, nrow=recipe.sample.grid_columns).save(place / "grid.png")
         log(f"{place / 'grid.png'} shows {recipe.sample.grid_columns} samples of each class")
     if judge and recipe.evaluate.metrics:
-        results = evaluate(images, labels, recipe, device=distributed.device())
+        results = evaluate(images, labels, recipe, facts=facts, device=distributed.device())
         write_atomically(place / "evaluation.json", json.dumps(results.as_dict(), indent=1))
         _print(table(results))
 

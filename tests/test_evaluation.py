@@ -14,12 +14,24 @@ from dit_toolkit.autoencoders.identity import Identity
 from dit_toolkit.components import Metric, RealImages
 from dit_toolkit.datasets.fashion import Fashion
 from dit_toolkit.errors import DataError
-from dit_toolkit.evaluation import T95, Results, alike, evaluate, judge, real_images, table
+from dit_toolkit.evaluation import (
+    T95,
+    Results,
+    alike,
+    compare_with,
+    evaluate,
+    evenly,
+    judge,
+    real_images,
+    table,
+    told_shortly,
+)
 from dit_toolkit.extractors.fashion import Fashion as Classifier
 from dit_toolkit.imageset import ImageSet
 from dit_toolkit.metrics.class_accuracy import ClassAccuracy
 from dit_toolkit.metrics.frechet_distance import FrechetDistance
 from dit_toolkit.metrics.memorisation import Memorisation
+from dit_toolkit.references import Reference, write_reference
 
 SPLITS = real_images(Fashion())
 FD = FrechetDistance(extractor=Classifier())
@@ -53,7 +65,7 @@ def make_recipe(*metrics, **sample):
         objective=Identity(),
         train=SimpleNamespace(max_steps=100, global_batch_size=64),
         sample=SimpleNamespace(**settings),
-        evaluate=SimpleNamespace(metrics=list(metrics)),
+        evaluate=SimpleNamespace(metrics=list(metrics), reference=None),
     )
 
 
@@ -85,7 +97,10 @@ def test_three_metrics_of_training_images_are_told_apart():
     assert copies.value == 0
     assert copies.floor == pytest.approx(1, abs=0.1)
     assert copies.ceiling > 2
-    assert results.warnings == []
+    assert results.warnings == [
+        "distances depend on the number of samples: compare these with values of 300, or with the floor; published "
+        "ones are of 50,000"
+    ]
 
 
 def test_results_are_json_and_come_back():
@@ -108,6 +123,9 @@ def test_results_are_json_and_come_back():
         "train_steps": 100,
         "global_batch_size": 64,
         "seed": 3,
+        "reference": "val images",
+        "reference_images": 1500,
+        "extractors": {},
     }
     score = results.scores["brightness"]
     assert score.options == {"scale": 2.0}
@@ -192,3 +210,51 @@ def test_table_shows_values_and_directions():
     )
     assert (brightness[0], brightness[-1]) == ("brightness (levels)", "≈ floor")
     assert (distance[:2], distance[-1]) == (["distance", "0.5"], "↓")
+
+
+def test_what_the_numbers_depend_on_is_in_a_line():
+    settings = {
+        "step": 4000, "weights": "ema", "cfg_scale": 1.5, "sampler": {"kind": "heun", "num_steps": 12},
+        "reference": {"file": "ref.npz"}, "reference_images": 10_000, "extractors": {"fashion": "e6dfb3de04ad"},
+    }  # fmt: skip
+    expected = "step 4,000, ema weights, cfg_scale 1.5, heun 12 steps, against 10,000 ref.npz, fashion e6dfb3de"
+    assert told_shortly(settings) == expected
+    assert told_shortly({"reference": "val images"}) == "against val images"
+
+
+def test_what_the_file_beside_tells_goes_before_the_recipe():
+    facts = {"weights": "raw", "step": 7, "labels": [0] * 20, "fit_for_fid": False, "unfit_for_fid": "labels: 2 of 10"}
+    results = evaluate(*draw(20), make_recipe(Brightness()), facts=facts)
+    assert (results.settings["weights"], results.settings["step"], results.settings["seed"]) == ("raw", 7, 3)
+    assert "labels" not in results.settings
+    assert results.warnings == [
+        "labels: 2 of 10",
+        "the weights are not averaged (raw), as those of published numbers are",
+    ]
+
+
+def test_few_samples_and_other_sizes_are_told():
+    reference = Reference(images=SPLITS.reference, facts={"image": [1, 28, 28]})
+    results = compare_with(ImageSet(*draw(100)), RealImages(SPLITS.reference), [FD], facts={}, reference=reference)
+    assert results.warnings[1:] == [
+        "samples have 32 x 32 pixels, the reference 28 x 28",
+        "fd-fashion: 100 samples for 128 features; their covariance is not of full rank",
+    ]
+
+
+def test_a_reference_file_takes_the_place_of_the_held_out_images(tmp_path):
+    write_reference(tmp_path / "ref.npz", SPLITS.reference.apart(np.arange(400)), [Classifier()], {})
+    recipe = make_recipe(FD)
+    recipe.evaluate.reference = str(tmp_path / "ref.npz")
+    results = evaluate(*draw(100), recipe)
+    assert results.settings["reference"]["file"] == str(tmp_path / "ref.npz")
+    assert results.scores["fd-fashion"].floor_split == "train"
+    expected = FD.compute(ImageSet(*draw(100)), RealImages(SPLITS.reference.apart(np.arange(400))))
+    assert results.scores["fd-fashion"].value == pytest.approx(expected, rel=1e-12)
+
+
+def test_some_images_are_taken_evenly():
+    chosen = evenly(SPLITS.reference, 57)
+    assert len(set(chosen.tolist())) == 57
+    counts = np.bincount(SPLITS.reference.labels[chosen])
+    assert (counts.min(), counts.max()) == (5, 6)

@@ -11,6 +11,7 @@ from dit_toolkit import __version__, launch
 from dit_toolkit.cli.compare import compare
 from dit_toolkit.cli.data import encode, inspect, prepare, verify
 from dit_toolkit.cli.doctor import doctor
+from dit_toolkit.cli.evaluate import evaluate, reference
 from dit_toolkit.cli.exchange import export, import_
 from dit_toolkit.cli.flops import flops
 from dit_toolkit.cli.grid import grid
@@ -18,7 +19,6 @@ from dit_toolkit.cli.plugins import plugins
 from dit_toolkit.cli.recipe import check, schema, show
 from dit_toolkit.cli.run import run
 from dit_toolkit.cli.sample import sample
-from dit_toolkit.cli.samples import evaluate
 from dit_toolkit.cli.shell import Shell, emit
 
 
@@ -39,7 +39,7 @@ def cli(ctx: click.Context) -> None:
 for command in (
     *(run, check, flops, show),
     *(prepare, encode, verify, inspect),
-    *(sample, evaluate, compare, grid, import_, export),
+    *(sample, evaluate, reference, compare, grid, import_, export),
     *(plugins, schema, doctor),
 ):
     cli.add_command(command)

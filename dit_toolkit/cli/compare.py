@@ -4,20 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import click
-import tomli
 
+from dit_toolkit.cli.listed import parse
 from dit_toolkit.cli.options import FILE, NEW, PATH, json_option, sample_settings, set_option, weights_option
 from dit_toolkit.cli.shell import emit_json
 from dit_toolkit.errors import DataError, RecipeError
 from dit_toolkit.progress import is_main, log
-
-if TYPE_CHECKING:
-    from dit_toolkit.components import Sampler
-
-OPEN, CLOSED = "{[", "}]"
 
 
 @click.command()
@@ -56,12 +50,13 @@ def compare(
     from dit_toolkit import stop
     from dit_toolkit.comparison import compare as compare_samplers
     from dit_toolkit.comparison import faults, table
+    from dit_toolkit.components import Sampler
     from dit_toolkit.sampling import load
 
     given = {"num_samples": num_samples, "cfg_scale": cfg_scale}
     plugins = [str(file) for file in files]
     trained = load(run, weights=weights, plugins=plugins, set=sample_settings(changes, given))
-    samplers, lines = parse(",".join(listed))
+    samplers, lines = parse(",".join(listed), Sampler, "--samplers", number="num_steps")  # type: ignore[type-abstract]
     if lines := [*lines, *faults(trained, samplers, metric)]:
         raise RecipeError(*lines)
     with stop.listening():
@@ -75,43 +70,6 @@ def compare(
 
         Console().print(table(result))
     log(f"{out / 'comparison.png'} shows it, {out / 'samples.png'} the same samples of each")
-
-
-def parse(text: str) -> tuple[list[Sampler], list[str]]:
-    """Make the samplers of a list such as `ddim:20,{kind="heun",num_steps=8}`, and a line for each fault."""
-    from dit_toolkit.components import Sampler
-    from dit_toolkit.recipe.structure import structure
-
-    found, lines = [], []
-    for item in filter(None, _split(text)):
-        try:
-            found.append(structure(_table(item), Sampler))  # type: ignore[type-abstract]
-        except ValueError:
-            lines.append(f"--samplers {item}: expected KIND, KIND:STEPS or a TOML table")
-        except RecipeError as error:
-            lines += [f"--samplers {item}: {line}" for line in error.lines]
-    return found, lines
-
-
-def _split(text: str) -> list[str]:
-    """Split at the commas that are in no brackets."""
-    depth, items = 0, [""]
-    for letter in text:
-        depth += (letter in OPEN) - (letter in CLOSED)
-        if letter == "," and not depth:
-            items.append("")
-        else:
-            items[-1] += letter
-    return [item.strip() for item in items]
-
-
-def _table(item: str) -> dict[str, Any]:
-    """The TOML table of one sampler; ValueError where it is none."""
-    if item.startswith("{"):
-        table: dict[str, Any] = tomli.loads(f"sampler = {item}")["sampler"]
-        return table
-    kind, colon, steps = item.partition(":")
-    return {"kind": kind.strip(), "num_steps": int(steps)} if colon else {"kind": kind}
 
 
 def _default_out(run: Path) -> Path:

@@ -11,7 +11,8 @@ import numpy as np
 from attrs import frozen
 
 from dit_toolkit.errors import DataError
-from dit_toolkit.images import SUFFIXES, read_folder, read_npz
+from dit_toolkit.images import SUFFIXES, FolderImages, read_folder, read_npz
+from dit_toolkit.imageset import Pixels
 
 
 @frozen(kw_only=True)
@@ -21,6 +22,29 @@ class Labelled:
     images: np.ndarray
     labels: np.ndarray
     class_names: Sequence[str]
+
+
+@frozen(kw_only=True)
+class Samples:
+    """Images uint8 (N, H, W, 3) that are not held in memory, their classes if known, and what else is told of them."""
+
+    images: Pixels
+    labels: np.ndarray | None
+    facts: dict[str, Any]
+
+
+def read_samples(path: Path) -> Samples:
+    """Open an .npz or a folder of images, with the .json beside it where there is one.
+
+    Raises:
+        DataError: no image is there, one is damaged or of another size, or there are not as many labels as images.
+    """
+    images = FolderImages(path) if path.is_dir() else read_npz(path)
+    facts = read_sidecar(path) if path.with_suffix(".json").exists() else {}
+    labels = np.asarray(facts["labels"], dtype=np.int64) if facts else None
+    if labels is not None and len(labels) != len(images):
+        raise DataError(f"{path}: {len(images)} images, but {len(labels)} labels in {path.with_suffix('.json').name}")
+    return Samples(images=images, labels=labels, facts=facts)
 
 
 def read_labelled(path: Path, most: int | None = None) -> Labelled:

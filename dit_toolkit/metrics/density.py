@@ -22,6 +22,7 @@ class Density(OnFeatures):
     kind = "density"
     higher_is_better = True
     floor = "train"
+    by_number = True
     k: int = field(default=5, validator=ge(1))
     """A ball reaches to the k-th nearest neighbour in its own set."""
 

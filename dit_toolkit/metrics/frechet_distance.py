@@ -24,6 +24,7 @@ class FrechetDistance(Metric):
     kind = "frechet-distance"
     higher_is_better = False
     floor = "train"
+    by_number = True
     zero_on = "reference"
     symmetric = True
     output: ClassVar[str] = "features"

@@ -23,6 +23,7 @@ class InceptionScore(OnFeatures):
 
     kind = "inception-score"
     higher_is_better = True
+    by_number = True
     split_size: int = field(default=5_000, validator=ge(1))
     """Samples in a split; the last one takes what is left."""
 

@@ -52,7 +52,7 @@ def nearest(images: ImageSet, train: ImageSet) -> np.ndarray:
 
     Found by |a - b|^2 = |a|^2 - 2 ab + |b|^2 in float32, block by block, then computed exactly: a copy has distance 0.
     """
-    grey = all(each.each("grey", _is_grey).all() for each in (images, train))
+    grey = all(each.each("grey", _is_grey, what="colours").all() for each in (images, train))
     channels = 1 if grey else 3
     best, found = np.full(len(images), np.inf, np.float32), np.zeros(len(images))
     with progress("nearest training image", len(train)) as bar:

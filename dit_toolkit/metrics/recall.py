@@ -23,6 +23,7 @@ class Recall(OnFeatures):
     kind = "recall"
     higher_is_better = True
     floor = "train"
+    by_number = True
     k: int = field(default=3, validator=ge(1))
     """A ball reaches to the k-th nearest neighbour in its own set."""
 

@@ -216,6 +216,8 @@ class Evaluate:
     """How the samples are judged."""
 
     metrics: list[Metric] = field(factory=list)
+    reference: str | None = None
+    """A file of `dit-toolkit reference`, or an ADM reference batch; the held-out images unless given."""
 
 
 @frozen(kw_only=True)
