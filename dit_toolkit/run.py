@@ -48,7 +48,7 @@ STAGES = ("train", "sample", "evaluate")
 FREE = {
     *("max_steps", "log_every", "trackers", "backend", "micro_batch_size"),
     *("checkpoint_every", "checkpoint_keep", "checkpoint_keep_every", "checkpoint_async"),
-    *("validate_every", "validate_images", "sample_every"),
+    *("validate_every", "validate_images", "sample_every", "evaluate_every", "evaluate_samples"),
     *("non_finite", "non_finite_limit", "spike_factor"),
 }
 """Options of [train] that may change between a run and its continuation."""

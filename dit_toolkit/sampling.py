@@ -242,8 +242,8 @@ def load(
     )
 
 
-def labels_of(recipe: Recipe) -> np.ndarray:
-    """Class (num_samples,) of every sample, a function of [sample] and the sample's number.
+def labels_of(recipe: Recipe, number: int | None = None) -> np.ndarray:
+    """Class (num_samples,) of every sample, or of `number` of them, a function of [sample] and the sample's number.
 
     Balanced, it is each class in turn, so that any number of samples is as balanced as it can be.
 
@@ -253,7 +253,7 @@ def labels_of(recipe: Recipe) -> np.ndarray:
     count = recipe.model.num_classes
     if (chosen := recipe.sample.labels) and max(chosen) >= count:
         raise RecipeError(f"sample.labels: {max(chosen)} is no class; there are 0 to {count - 1}")
-    classes, index = np.array(chosen or range(count)), np.arange(recipe.sample.num_samples)
+    classes, index = np.array(chosen or range(count)), np.arange(number or recipe.sample.num_samples)
     if recipe.sample.label_sampling == "balanced":
         return classes[index % len(classes)]
     uniform = Generator(recipe.sample.seed, "labels", index).rand().numpy()  # (num_samples,) in [0, 1)

@@ -130,6 +130,10 @@ class Train:
     """Held-out images of such a look and of `--stage validate`, spread over the split; all where it has fewer."""
     sample_every: int = field(default=0, validator=[ge(0), le(2**31)])
     """Steps between two pictures of samples, by the averaged and by the raw weights; 0 for none."""
+    evaluate_every: int = field(default=0, validator=[ge(0), le(2**31)])
+    """Steps between two evaluations of samples by the metrics of [evaluate], of the averaged weights; 0 for none."""
+    evaluate_samples: int = field(default=1_000, validator=[ge(2), le(2**31)])
+    """Samples of such an evaluation."""
     checkpoint_every: int = field(default=10_000, validator=COUNT)
     checkpoint_keep: int = field(default=2, validator=[ge(2), le(1_000_000)])
     """Newest checkpoints to keep."""

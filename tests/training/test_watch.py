@@ -9,14 +9,22 @@ from PIL import Image
 
 from dit_toolkit import load_recipe, stop
 from dit_toolkit.build import build_model
+from dit_toolkit.errors import RecipeError
+from dit_toolkit.evaluation import evaluate
+from dit_toolkit.training.drawing import Drawing
 from dit_toolkit.training.ema import EMA
+from dit_toolkit.training.judging import Judge
+from dit_toolkit.training.lockstep import Stopped
 from dit_toolkit.training.loop import train
 from dit_toolkit.training.pictures import COLUMNS, Pictures
 from dit_toolkit.training.state import Log
 from dit_toolkit.training.watch import Watch
 from tests.conftest import ROOT, SMALL
 
-LOOKS = ["train.validate_every=2", "train.validate_images=40", "train.sample_every=3", "sample.sampler.num_steps=2"]
+LOOKS = [
+    *("train.validate_every=2", "train.validate_images=40", "train.sample_every=3", "sample.sampler.num_steps=2"),
+    *("train.evaluate_every=4", "train.evaluate_samples=20"),
+]
 
 
 def recipe(*changes):
@@ -96,30 +104,58 @@ def test_the_same_weights_and_steps_with_and_without(tmp_path):
         assert one == other
     rows = [json.loads(line) for line in (tmp_path / "watched/metrics.jsonl").read_text().splitlines()]
     assert [(row["step"], "val_loss" in row) for row in rows] == [(2, True), (3, False), (4, True), (5, True)]
+    evaluated = [row["step"] for row in rows if {"eval/class-accuracy", "eval/fd-fashion"} <= row.keys()]
+    assert evaluated == [4, 5]
     drawn = sorted(path.name for path in (tmp_path / "watched/samples/during").iterdir())
     assert drawn == [f"step-{step:08d}-{weights}.png" for step in (3, 5) for weights in ("ema", "raw")]
 
 
 def test_pictures_show_the_same_noise_every_time(tmp_path):
     """A network of the data x0 = 0 draws one grey; one that returns x draws what its noise is."""
-    made = Pictures(recipe(), tmp_path, lambda x, t, y: x, "cpu")
+    made = Pictures(recipe(), tmp_path, Drawing(recipe(), lambda x, t, y: x, "cpu"))
     first, second = (np.asarray(Image.open(made.draw(step, "raw"))) for step in (1, 2))
     assert (first == second).all()
-    grey = Pictures(recipe(), tmp_path, lambda x, t, y: torch.zeros_like(x), "cpu")
+    grey = Pictures(recipe(), tmp_path, Drawing(recipe(), lambda x, t, y: torch.zeros_like(x), "cpu"))
     picture = np.asarray(Image.open(grey.draw(3, "ema")))
     assert set(np.unique(picture[:, 120:-20])) == {128, 255}  # 127.5 x 0 + 128, and the paper between
     assert len(made.labels) == 10 * COLUMNS
     assert not list((tmp_path / "samples/during").glob(".*"))
 
 
+def test_values_are_those_of_the_samples_that_are_drawn():
+    chosen = recipe(*LOOKS)
+    drawing = Drawing(chosen, lambda x, t, y: x / 2, "cpu")
+    judge = Judge(chosen, drawing, "cpu")
+    assert judge.labels.tolist() == [*range(10), *range(10)]
+    results = evaluate(drawing.draw(judge.labels), judge.labels, chosen)
+    assert judge() == {f"eval/{name}": score.value for name, score in results.scores.items()}
+
+
+def test_a_stop_in_a_metric_is_one_of_the_look(monkeypatch):
+    chosen = recipe(*LOOKS)
+    judge = Judge(chosen, Drawing(chosen, lambda x, t, y: x / 2, "cpu"), "cpu")
+    images = judge.drawing.draw(judge.labels)
+    monkeypatch.setattr(judge.drawing, "draw", lambda labels: images)
+    monkeypatch.setattr(stop, "requested", lambda: "SIGTERM")
+    with pytest.raises(Stopped):
+        judge()
+
+
+def test_there_must_be_something_to_evaluate_by():
+    chosen = recipe(*LOOKS, "evaluate.metrics=[]")
+    with pytest.raises(RecipeError, match=r"train\.evaluate_every: evaluate\.metrics has none"):
+        Judge(chosen, Drawing(chosen, lambda x, t, y: x, "cpu"), "cpu")
+
+
 def test_of_many_classes_ten_are_drawn(tmp_path):
     chosen = recipe("dataset={kind='synthetic',num_classes=1000,latents=false,channels=1}", "model.num_classes=1000")
-    labels = Pictures(chosen, tmp_path, lambda x, t, y: x, "cpu").labels
+    labels = Pictures(chosen, tmp_path, Drawing(chosen, lambda x, t, y: x, "cpu")).labels
     assert np.unique(labels).tolist() == list(range(0, 1000, 100))
 
 
 def test_a_network_that_is_not_finite_gives_a_picture_all_the_same(tmp_path):
-    Pictures(recipe(), tmp_path, lambda x, t, y: x * float("nan"), "cpu").draw(1, "raw")
+    drawing = Drawing(recipe(), lambda x, t, y: x * float("nan"), "cpu")
+    Pictures(recipe(), tmp_path, drawing).draw(1, "raw")
     assert (tmp_path / "samples/during/step-00000001-raw.png").exists()
 
 
@@ -164,7 +200,7 @@ def test_latents_without_an_autoencoder_are_validated_but_not_drawn(tmp_path, ca
     train(chosen, tmp_path, files={})
     told = capsys.readouterr().err
     assert "nowhere/at-all is no folder here" in told
-    assert "train.sample_every draws nothing" in told
+    assert "train.sample_every and train.evaluate_every draw nothing" in told
     assert not (tmp_path / "samples").exists()
     row = json.loads((tmp_path / "metrics.jsonl").read_text())
     assert row["val_loss"] == pytest.approx(1, abs=0.01)

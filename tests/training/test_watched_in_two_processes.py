@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from dit_toolkit import load_recipe
+from dit_toolkit.training.drawing import Drawing
 from dit_toolkit.training.pictures import Pictures
 from tests.conftest import ROOT, SMALL
 
@@ -71,5 +72,5 @@ def test_processes_make_as_many_passes_as_the_one_that_needs_most(found):
 
 def test_pictures_do_not_depend_on_the_number_of_processes(folder, tmp_path):
     recipe = load_recipe(ROOT / "recipes/fashion.toml", set=[*SMALL, "sample.sampler.num_steps=2"])
-    alone = Pictures(recipe, tmp_path, lambda x, t, y: x / 2, "cpu").draw(1, "raw")
+    alone = Pictures(recipe, tmp_path, Drawing(recipe, lambda x, t, y: x / 2, "cpu")).draw(1, "raw")
     assert alone.read_bytes() == (folder / "samples/during" / alone.name).read_bytes()

@@ -6,13 +6,17 @@ import sys
 from pathlib import Path
 
 from dit_toolkit import distributed, load_recipe
+from dit_toolkit.training.drawing import Drawing
 from dit_toolkit.training.lockstep import lockstep
 from dit_toolkit.training.loop import train
 from dit_toolkit.training.pictures import Pictures
 from dit_toolkit.validation import validate
 from tests.conftest import ROOT, SMALL
 
-LOOKS = ["train.validate_every=2", "train.sample_every=3", "sample.sampler.num_steps=2"]
+LOOKS = [
+    *("train.validate_every=2", "train.sample_every=3", "sample.sampler.num_steps=2"),
+    *("train.evaluate_every=4", "train.evaluate_samples=9"),
+]
 SAVED = ("raw.safetensors", "ema.safetensors", "optimizer.safetensors")
 
 
@@ -36,7 +40,7 @@ def main(folder: Path) -> None:
             "afterwards": validate(recipe, last).as_dict()["losses"]["ema"]["mean"],
         }
     found["passes"] = distributed.gather(passes(3 - 2 * distributed.rank()))
-    Pictures(recipe, folder, lambda x, t, y: x / 2, "cpu").draw(1, "raw")
+    Pictures(recipe, folder, Drawing(recipe, lambda x, t, y: x / 2, "cpu")).draw(1, "raw")
     if distributed.rank() == 0:
         (folder / "found.json").write_text(json.dumps(found))
     distributed.barrier()
