@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dit_toolkit.components import Shape
 from dit_toolkit.nn.autoencoder import Autoencoder
-from dit_toolkit.nn.dit import DiT
+from dit_toolkit.nn.dit import DiT, count_parameters
 from dit_toolkit.recipe.autoencoder import AnyRecipe, AutoencoderRecipe, autoencoder_sizes
 from dit_toolkit.recipe.schema import Model, Recipe
 from dit_toolkit.recipe.sizes import sizes
@@ -30,6 +30,12 @@ def build_model(recipe: AnyRecipe) -> DiT | Autoencoder:
     network = build_network(recipe.model, size.latent, size.out_channels)
     network.recompute = recipe.train.activation_checkpointing
     return network
+
+
+def parameters(recipe: AnyRecipe) -> int:
+    """Count the parameters of the recipe's network, without making it."""
+    with torch.device("meta"):
+        return count_parameters(build_model(recipe))
 
 
 def example_inputs(recipe: AnyRecipe, count: int) -> tuple[Tensor, Tensor, Tensor]:

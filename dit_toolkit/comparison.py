@@ -23,7 +23,7 @@ from dit_toolkit.comparison_plot import draw
 from dit_toolkit.components import Metric, RealImages, Sampler
 from dit_toolkit.drawing.facts import describe
 from dit_toolkit.errors import DataError, Interrupted, RecipeError, StorageError
-from dit_toolkit.evaluation import ARROWS, classes_of, perfect, real_images, settings
+from dit_toolkit.evaluation import ARROWS, classes_of, perfect, real_of, settings
 from dit_toolkit.grids.sheet import grid
 from dit_toolkit.images import NpzWriter, read_npz, to_uint8
 from dit_toolkit.imageset import ImageSet
@@ -41,7 +41,8 @@ class Outcome:
     """What one sampler drew, judged."""
 
     name: str
-    """As on the command line: `heun:12`, and the options that are not defaults."""
+    """As on the command line: `heun:12`, and the options that are not defaults, also `cfg_scale` where it varies."""
+    cfg_scale: float
     evaluations: float
     """Passes of a network for each image, counted; both passes of guidance."""
     seconds: float
@@ -74,6 +75,7 @@ def compare(
     samplers: Sequence[Sampler],
     out: Path,
     *,
+    cfg_scales: Sequence[float] = (),
     metric: str | None = None,
     tolerance: float | None = None,
 ) -> Comparison:
@@ -83,6 +85,7 @@ def compare(
     `out`. Samplers whose samples are there already are not drawn again.
 
     Args:
+        cfg_scales: strengths of guidance, with each of which each sampler draws; the recipe's alone unless given.
         metric: name of the metric to go by; the recipe's first one unless given.
         tolerance: how much worse than the best its value may be; two standard errors of the best unless given.
 
@@ -92,13 +95,15 @@ def compare(
         Interrupted: a signal asked to stop; what is finished is kept.
     """
     metrics = {each.name: each for each in trained.recipe.evaluate.metrics}
-    if lines := faults(trained, samplers, metric):
+    if lines := faults(trained, samplers, metric, cfg_scales):
         raise RecipeError(*lines)
     judge = metrics[metric or next(iter(metrics))]
     out.mkdir(parents=True, exist_ok=True)
-    real, labels = real_images(trained.recipe.dataset, trained.device), labels_of(trained.recipe)
-    names = [name_of(sampler) for sampler in samplers]
-    outcomes = [_outcome(trained, sampler, labels, real, out) for sampler in samplers]
+    (real, _), labels = real_of(trained.recipe, trained.device), labels_of(trained.recipe)
+    scales: Sequence[float | None] = cfg_scales or [None]
+    entries = [_Entry.of(trained, sampler, scale) for sampler in samplers for scale in scales]
+    names = [entry.name for entry in entries]
+    outcomes = [_outcome(entry, labels, real, out) for entry in entries]
     images = {name: read_npz(_place(out, name, ".npz")) for name in names}
     floors = perfect(list(metrics.values()), ImageSet(images[names[0]], labels, device=trained.device), real)
     worse = [_worse(judge, outcome.scores[judge.name], floors[judge.name]) for outcome in outcomes]
@@ -117,7 +122,7 @@ def compare(
         recommended=min(near)[2],
         rule=f"fewest network evaluations with {judge.name} within {tolerance:.3g} of the best, {names[best]}; "
         f"that is {origin}",
-        settings=_common(trained, labels),
+        settings=_common(trained, labels, cfg_scales),
     )
     _write(out / "comparison.json", attrs.asdict(result))
     draw(result, out / "comparison.png")
@@ -127,7 +132,26 @@ def compare(
     return result
 
 
-def faults(trained: Trained, samplers: Sequence[Sampler], metric: str | None = None) -> list[str]:
+@frozen
+class _Entry:
+    """One of what is compared."""
+
+    name: str
+    trained: Trained
+    sampler: Sampler
+
+    @classmethod
+    def of(cls, trained: Trained, sampler: Sampler, scale: float | None) -> _Entry:
+        """With its own strength of guidance, if it has one."""
+        if scale is None:
+            return cls(name_of(sampler), trained, sampler)
+        guided = trained.with_sample(attrs.evolve(trained.recipe.sample, cfg_scale=scale))
+        return cls(f"{name_of(sampler)} cfg_scale={scale:g}", guided, sampler)
+
+
+def faults(
+    trained: Trained, samplers: Sequence[Sampler], metric: str | None = None, cfg_scales: Sequence[float] = ()
+) -> list[str]:
     """What cannot be compared, a line each."""
     known = [each.name for each in trained.recipe.evaluate.metrics]
     names = [name_of(sampler) for sampler in samplers]
@@ -137,6 +161,8 @@ def faults(trained: Trained, samplers: Sequence[Sampler], metric: str | None = N
             sampler.check(trained.recipe.objective)
         except ValueError as error:
             lines.append(f"{name}: {error}")
+    twice = sorted({scale for scale in cfg_scales if list(cfg_scales).count(scale) > 1})
+    lines += [f"cfg_scale {scale:g}: given twice" for scale in twice]
     lines += [f"{name}: given twice" for name in sorted({name for name in names if names.count(name) > 1})]
     if not known:
         lines.append("evaluate.metrics: the recipe has none to compare by")
@@ -159,9 +185,10 @@ def name_of(sampler: Sampler) -> str:
 def table(result: Comparison) -> Table:
     """Lay the comparison out for a terminal; a star marks what is recommended."""
     common = result.settings
-    title = f"{common['num_samples']:,} samples each, cfg_scale {common['cfg_scale']:g}, {common['weights']} weights"
+    guidance = f"cfg_scale {common['cfg_scale']:g}, " if "cfg_scale" in common else ""
+    title = f"{common['num_samples']:,} samples each, {guidance}{common['weights']} weights"
     laid = Table(title=title, caption=f"★ {result.rule}", box=box.SIMPLE_HEAD, caption_justify="left", pad_edge=False)
-    laid.add_column("sampler")
+    laid.add_column("sampler", no_wrap=True)
     for column in (
         "evaluations\nan image",
         "ms an\nimage",
@@ -171,15 +198,16 @@ def table(result: Comparison) -> Table:
     for o in result.outcomes:
         marked = o.name == result.recommended
         cells = [f"{o.evaluations:g}", f"{1000 * o.seconds:.3g}", *(f"{value:.4g}" for value in o.scores.values())]
-        laid.add_row(f"{o.name} ★" if marked else o.name, *cells, style="bold" if marked else None)
+        name = o.name.replace(" cfg_scale=", " cfg ")
+        laid.add_row(f"{name} ★" if marked else name, *cells, style="bold" if marked else None)
     laid.add_section()
     laid.add_row("real images", "", "", *(f"{value:.4g}" for value in result.floors.values()))
     return laid
 
 
-def _outcome(trained: Trained, sampler: Sampler, labels: np.ndarray, real: RealImages, out: Path) -> Outcome:
+def _outcome(entry: _Entry, labels: np.ndarray, real: RealImages, out: Path) -> Outcome:
     """Find or draw the samples of one sampler, and judge them."""
-    name = name_of(sampler)
+    name, trained, sampler = entry.name, entry.trained, entry.sampler
     sidecar, metrics = _place(out, name, ".json"), trained.recipe.evaluate.metrics
     facts = {
         **describe(trained),
@@ -199,7 +227,8 @@ def _outcome(trained: Trained, sampler: Sampler, labels: np.ndarray, real: RealI
         _write(sidecar, found)
     else:
         log(f"{name}: already there")
-    return Outcome(name=name, **{key: found[key] for key in ("evaluations", "seconds", "scores")})
+    scale = trained.recipe.sample.cfg_scale
+    return Outcome(name=name, cfg_scale=scale, **{key: found[key] for key in ("evaluations", "seconds", "scores")})
 
 
 def _draw(trained: Trained, sampler: Sampler, labels: np.ndarray, name: str, path: Path) -> dict[str, float]:
@@ -253,7 +282,7 @@ def _worse(metric: Metric, value: float, floor: float) -> float:
     return abs(value - floor) if metric.higher_is_better is None else -value if metric.higher_is_better else value
 
 
-def _common(trained: Trained, labels: np.ndarray) -> dict[str, Any]:
+def _common(trained: Trained, labels: np.ndarray, cfg_scales: Sequence[float]) -> dict[str, Any]:
     counts = np.bincount(labels, minlength=trained.recipe.model.num_classes)
     facts = {
         "num_samples": len(labels),
@@ -262,7 +291,8 @@ def _common(trained: Trained, labels: np.ndarray) -> dict[str, Any]:
         "weights": trained.weights,
         "step": trained.step,
     }
-    return {key: value for key, value in facts.items() if key != "sampler"}
+    differing = {"sampler", "cfg_scale"} if cfg_scales else {"sampler"}
+    return {key: value for key, value in facts.items() if key not in differing}
 
 
 def _place(out: Path, name: str, suffix: str) -> Path:

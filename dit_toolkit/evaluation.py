@@ -103,9 +103,7 @@ def evaluate(
     """
     labels = np.asarray(labels)
     check(images, labels, recipe.dataset)
-    path = recipe.evaluate.reference
-    reference = read_reference(Path(path), device) if path else None
-    real = real_images(recipe.dataset, device, reference)
+    real, reference = real_of(recipe, device)
     samples = ImageSet(images, labels, device=device)
     return compare_with(
         samples,
@@ -263,6 +261,13 @@ class _Read:
 
     def __getitem__(self, index: np.ndarray) -> np.ndarray:
         return to_uint8(self.split.batch(index)[0])
+
+
+def real_of(recipe: Recipe, device: str = "cpu") -> tuple[RealImages, Reference | None]:
+    """What samples of a recipe are compared with, and the file that it names for that; raises as `real_images`."""
+    path = recipe.evaluate.reference
+    reference = read_reference(Path(path), device) if path else None
+    return real_images(recipe.dataset, device, reference), reference
 
 
 def real_images(dataset: Dataset, device: str = "cpu", reference: Reference | None = None) -> RealImages:

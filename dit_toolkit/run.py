@@ -14,10 +14,9 @@ from typing import Any
 
 import numpy as np
 import tomli
-import torch
 
-from dit_toolkit import checkpoint, distributed, flops, stop, validation
-from dit_toolkit.build import build_model
+from dit_toolkit import checkpoint, distributed, stop, validation
+from dit_toolkit.build import parameters
 from dit_toolkit.doctor.room import preflight
 from dit_toolkit.drawing.draw import begun_with_other_settings, sample
 from dit_toolkit.drawing.facts import describe
@@ -26,21 +25,18 @@ from dit_toolkit.evaluation import evaluate, table
 from dit_toolkit.files import alone, write_atomically
 from dit_toolkit.grids.sheet import grid
 from dit_toolkit.images import read_npz
-from dit_toolkit.nn.dit import count_parameters
 from dit_toolkit.progress import log, warn
 from dit_toolkit.provenance import provenance
-from dit_toolkit.recipe.autoencoder import AnyRecipe, AutoencoderRecipe, autoencoder_sizes
+from dit_toolkit.recipe.autoencoder import AnyRecipe, AutoencoderRecipe
 from dit_toolkit.recipe.load import dumps
 from dit_toolkit.recipe.schema import Recipe
-from dit_toolkit.recipe.sizes import sizes, split_batch
+from dit_toolkit.recipe.sizes import split_batch
 from dit_toolkit.recipe.structure import unstructure
-from dit_toolkit.reconstruction import FOLDER as AUTOENCODER
-from dit_toolkit.reconstruction import PICTURE, read_measured, write_autoencoder
-from dit_toolkit.report import write_report
+from dit_toolkit.reconstruction import write_autoencoder
+from dit_toolkit.report.folder import report_folder
 from dit_toolkit.sampling import Trained, load
 from dit_toolkit.training.fit import explaining
 from dit_toolkit.training.loop import train as train_steps
-from dit_toolkit.training.pictures import FOLDER
 from dit_toolkit.weights import newest_checkpoint, refuse_other_shapes
 
 STAGES = ("train", "sample", "evaluate")
@@ -109,7 +105,7 @@ def run(
             else:
                 _sample_and_evaluate(recipe, folder, draw="sample" in stages, judge="evaluate" in stages)
         if distributed.rank() == 0:
-            _report(recipe, folder, files)
+            report_folder(folder, recipe)
             log(f"{folder / 'report.html'} shows it all; {time.perf_counter() - began:.0f} s, peak memory {_peak()}")
     return folder
 
@@ -181,7 +177,7 @@ def _train(recipe: AnyRecipe, folder: Path, files: dict[str, str]) -> None:
     """Train from the newest checkpoint on, if there are steps left; no other command may train in this folder then."""
     with ExitStack() as held, explaining(recipe):
         distributed.main_alone(lambda: held.enter_context(alone(folder)))
-        distributed.main_alone(lambda: preflight(recipe, folder, _parameters(recipe)))
+        distributed.main_alone(lambda: preflight(recipe, folder, parameters(recipe)))
         newest = distributed.main_alone(lambda: checkpoint.newest(folder / "checkpoints"))
         done = checkpoint.read_manifest(newest)["step"] if newest else 0
         if done >= recipe.train.max_steps:
@@ -246,48 +242,6 @@ def _place(folder: Path, trained: Trained) -> tuple[Path, bool]:
         elif {**(facts := json.loads((place / "samples.json").read_text())), **wanted} == facts:
             return place, True
         number += 1
-
-
-def _report(recipe: AnyRecipe, folder: Path, files: dict[str, str]) -> None:
-    """(Re)write the report from what the folder holds."""
-    places = sorted((folder / "samples").glob("step-*"), key=lambda p: p.stat().st_mtime)
-    place = places[-1] if places else folder / AUTOENCODER
-    evaluation, picture = place / "evaluation.json", place / ("grid.png" if places else PICTURE)
-    steps = [int(p.name.removeprefix("step-")) for p in checkpoint.checkpoints(folder / "checkpoints")] or [0]
-    macs = sum(flops.macs(recipe).values())
-    write_report(
-        folder / "report.html",
-        name=folder.name,
-        recipe_toml=files["recipe.toml"],
-        summary={
-            "parameters": f"{_parameters(recipe):,}",
-            "forward pass of one image": f"{macs / 1e9:.3g} GMACs ({2 * macs / 1e9:.3g} GFLOPs)",
-            **_facts(recipe, folder),
-            "steps": f"{steps[-1]:,} of {recipe.train.max_steps:,}",
-        },
-        metrics_jsonl=folder / "metrics.jsonl",
-        grid=picture if picture.exists() else None,
-        evaluation=json.loads(evaluation.read_text()) if evaluation.exists() else None,
-        provenance=json.loads(files["provenance.json"]),
-        during=folder / FOLDER,
-        validation=validation.newest(folder),
-    )
-
-
-def _facts(recipe: AnyRecipe, folder: Path) -> dict[str, str]:
-    """What is told of one shape of recipes alone."""
-    if isinstance(recipe, Recipe):
-        size = sizes(recipe)
-        return {"tokens": f"{size.tokens} ({size.grid[0]} x {size.grid[1]})"}
-    latent = " x ".join(map(str, autoencoder_sizes(recipe).latent))
-    measured = read_measured(folder)
-    return {"latent": latent, **({"PSNR of held-out images": f"{measured['psnr']:.2f} dB"} if measured else {})}
-
-
-def _parameters(recipe: AnyRecipe) -> int:
-    """Parameters of the model."""
-    with torch.device("meta"):
-        return count_parameters(build_model(recipe))
 
 
 def _print(renderable: Any) -> None:

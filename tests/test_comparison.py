@@ -17,7 +17,7 @@ import dit_toolkit as dit
 from dit_toolkit import comparison, stop
 from dit_toolkit.comparison import compare, faults, name_of, table
 from dit_toolkit.components import Metric
-from dit_toolkit.images import read_npz
+from dit_toolkit.images import read_npz, to_uint8
 from dit_toolkit.samplers.ddim import DDIMSampler
 from dit_toolkit.samplers.ddpm import DDPMSampler
 from dit_toolkit.samplers.euler import Euler
@@ -147,6 +147,24 @@ def test_the_cheapest_within_the_tolerance_is_recommended(trained, tmp_path, hig
     result = judged(trained, tmp_path, values, higher, 1.0, tolerance=tolerance)
     assert result.recommended == name
     assert f"within {tolerance:.3g} of the best" in result.rule
+
+
+def test_guidance_is_varied_with_each_sampler(trained, tmp_path):
+    result = compare(trained, SAMPLERS[:2], tmp_path, cfg_scales=[1.0, 3.0])
+    found = {outcome.name: (outcome.cfg_scale, outcome.evaluations) for outcome in result.outcomes}
+    assert found == {
+        "heun:3 cfg_scale=1": (1.0, 5),
+        "heun:3 cfg_scale=3": (3.0, 10),
+        "euler:2 cfg_scale=1": (1.0, 2),
+        "euler:2 cfg_scale=3": (3.0, 4),
+    }
+    assert "cfg_scale" not in result.settings
+    with Image.open(tmp_path / "comparison.png") as picture:
+        assert picture.size[0] == 15 * 130
+    drawn = read_npz(tmp_path / "euler-2-cfg_scale=1.npz")
+    alone = trained.sample(np.arange(12) % 10, sampler=SAMPLERS[1], cfg_scale=1.0)
+    assert (drawn == to_uint8(alone)).mean() > 0.999
+    assert faults(trained, SAMPLERS[:1], None, [2.0, 2.0]) == ["cfg_scale 2: given twice"]
 
 
 @frozen(kw_only=True)

@@ -220,3 +220,25 @@ def test_files_that_cannot_be_read_or_written(tmp_path):
 )  # fmt: skip
 def test_figures(value, text):
     assert figure(value) == text
+
+
+def test_comparisons_are_shown_with_their_plot(tmp_path):
+    Image.new("RGB", (4, 4), "red").save(tmp_path / "comparison.png")
+    found = {
+        "outcomes": [
+            {"name": f"heun:{n}", "evaluations": 2.0 * n, "seconds": 0.01, "scores": {"fd-fashion": 1.0 / n}}
+            for n in (4, 8)
+        ],
+        "floors": {"fd-fashion": 0.125}, "directions": {"fd-fashion": False}, "recommended": "heun:8",
+        "rule": f"fewest {EVIL}", "settings": {"num_samples": 500, "weights": "ema", "step": 4000},
+    }  # fmt: skip
+    page = write(tmp_path, comparisons=[(found, tmp_path / "comparison.png")])
+    for text in ("heun:8 ★", "0.125", "500 samples of each, ema weights of step 4,000", "fd-fashion ↓"):
+        assert text in page
+    assert EVIL not in page
+
+
+def test_metrics_in_training_are_curves(tmp_path):
+    rows = [{"step": step, "loss": 1.0, "eval/fd-fashion": 10.0 / step} for step in (1, 2)]
+    drawn = {plot["title"]: plot["text"] for plot in plots(rows)}
+    assert drawn["fd-fashion in training"] == "fd-fashion: 10 at step 1, 5 at step 2"

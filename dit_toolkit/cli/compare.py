@@ -19,7 +19,7 @@ from dit_toolkit.progress import is_main, log
 @click.option("--samplers", "listed", multiple=True, required=True, metavar="KIND:STEPS,...", help="What to compare.")
 @click.option("--num-samples", type=int, metavar="N", help="Images of each; the recipe's number unless given.")
 @click.option("--out", type=NEW, metavar="DIR", help="Folder to write; RUN/comparison unless given.")
-@click.option("--cfg-scale", type=float, help="Guidance; the recipe's unless given.")
+@click.option("--cfg-scales", metavar="1,1.5,...", help="Guidance, each with each sampler; the recipe's unless given.")
 @click.option("--metric", metavar="KIND", help="What the recommendation goes by; the recipe's first unless given.")
 @click.option("--tolerance", type=click.FloatRange(0), help="How much worse than the best it may be.")
 @weights_option
@@ -31,7 +31,7 @@ def compare(
     listed: Sequence[str],
     num_samples: int | None,
     out: Path | None,
-    cfg_scale: float | None,
+    cfg_scales: str | None,
     metric: str | None,
     tolerance: float | None,
     weights: str | None,
@@ -53,14 +53,16 @@ def compare(
     from dit_toolkit.components import Sampler
     from dit_toolkit.sampling import load
 
-    given = {"num_samples": num_samples, "cfg_scale": cfg_scale}
+    scales, lines = _scales(cfg_scales or "")
+    given = {"num_samples": num_samples, "cfg_scale": scales[0] if len(scales) == 1 else None}
     plugins = [str(file) for file in files]
     trained = load(run, weights=weights, plugins=plugins, set=sample_settings(changes, given))
-    samplers, lines = parse(",".join(listed), Sampler, "--samplers", number="num_steps")  # type: ignore[type-abstract]
-    if lines := [*lines, *faults(trained, samplers, metric)]:
+    samplers, more = parse(",".join(listed), Sampler, "--samplers", number="num_steps")  # type: ignore[type-abstract]
+    scales = scales if len(scales) > 1 else []
+    if lines := [*lines, *more, *faults(trained, samplers, metric, scales)]:
         raise RecipeError(*lines)
     with stop.listening():
-        result = compare_samplers(trained, samplers, out, metric=metric, tolerance=tolerance)
+        result = compare_samplers(trained, samplers, out, cfg_scales=scales, metric=metric, tolerance=tolerance)
     if as_json:
         import attrs
 
@@ -69,7 +71,26 @@ def compare(
         from rich.console import Console
 
         Console().print(table(result))
+    if out.parent == run and (run / "recipe.toml").exists():
+        from dit_toolkit.report.folder import report_folder
+
+        report_folder(run, trained.recipe)
     log(f"{out / 'comparison.png'} shows it, {out / 'samples.png'} the same samples of each")
+
+
+def _scales(text: str) -> tuple[list[float], list[str]]:
+    """Read `1,1.5,3`, and a line for each that is no strength of guidance."""
+    found, lines = [], []
+    for item in filter(None, (item.strip() for item in text.split(","))):
+        try:
+            scale = float(item)
+        except ValueError:
+            scale = -1.0
+        if 0 <= scale <= 1_000:
+            found.append(scale)
+        else:
+            lines.append(f"--cfg-scales {item}: expected a number from 0 to 1000")
+    return found, lines
 
 
 def _default_out(run: Path) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ def write_report(
     provenance: Mapping[str, Any],
     during: Path | None = None,
     validation: Mapping[str, Any] | None = None,
+    comparisons: Sequence[tuple[Mapping[str, Any], Path]] = (),
 ) -> Path:
     """Write the page, replacing an older one at once and whole; it needs no network and runs no script.
 
@@ -44,6 +45,7 @@ def write_report(
         provenance: versions, device, commit.
         during: folder of the pictures that were drawn in training; it may be missing.
         validation: `validation.Results.as_dict()`.
+        comparisons: of samplers and guidance, each a `comparison.Comparison` as JSON and its plot, a PNG.
 
     Raises:
         DataError: the log or a picture cannot be read.
@@ -61,6 +63,7 @@ def write_report(
         strips=strips(during) if during else {},
         evaluation=evaluation,
         validation=validation,
+        comparisons=[{**found, "plot": whole(plot)} for found, plot in comparisons],
         provenance=json.dumps(provenance, indent=2, ensure_ascii=False, default=str),
     )
     temporary = path.with_name(f".{path.name}.tmp")

@@ -28,6 +28,8 @@ THEME = {
     FAINT: "var(--faint)",
     **{name: f"color-mix(in srgb, var(--accent), var(--second) {share}%)" for share, name in enumerate(MIXED)},
 }
+EVALUATED = "eval/"
+"""Start of the keys of metrics that were computed in training."""
 HELD_OUT = "val_loss/"
 """Start of the keys of held-out loss at one time."""
 
@@ -77,8 +79,13 @@ def plots(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         ("Learning rate", "learning rate", [("lr", "learning rate", ACCENT)]),
         ("Gradient norm", "gradient norm", [("grad_norm", "gradient norm", ACCENT)]),
     )
+    names = sorted({key for row in rows for key in row if key.startswith(EVALUATED)})
+    judged = [(name.removeprefix(EVALUATED), name) for name in names]
     drawn = []
-    for title, label, lines in wanted:
+    for title, label, lines in (
+        *wanted,
+        *((f"{name} in training", name, [(key, name, SECOND)]) for name, key in judged),
+    ):
         curves = [curve for line in lines if (curve := _curve(rows, *line))]
         if curves:
             shown = curves if len(curves) < 3 else [curves[0], curves[-1]]

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dit_toolkit import distributed
 from dit_toolkit.errors import Interrupted, RecipeError
-from dit_toolkit.evaluation import real_images
+from dit_toolkit.evaluation import real_of
 from dit_toolkit.imageset import ImageSet
-from dit_toolkit.references import read_reference
 from dit_toolkit.sampling import labels_of
 from dit_toolkit.training.drawing import Drawing
 from dit_toolkit.training.lockstep import Stopped
@@ -36,9 +34,7 @@ class Judge:
         self.labels = labels_of(recipe, recipe.train.evaluate_samples)
         self.real: RealImages | None = None
         if distributed.rank() == 0:
-            path = recipe.evaluate.reference
-            reference = read_reference(Path(path), device) if path else None
-            self.real = real_images(recipe.dataset, device, reference)
+            self.real, _ = real_of(recipe, device)
 
     def __call__(self) -> dict[str, float]:
         """Values by `eval/<name of the metric>`, of what the network holds now; the same on all processes.

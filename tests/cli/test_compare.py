@@ -33,7 +33,7 @@ def model(fake, calls):
 def test_a_list_of_samplers(invoke, model, tmp_path):
     (tmp_path / "checkpoints").mkdir()
     words = ["--samplers", 'heun:3, euler,{kind="ddim",num_steps=4,eta=0.5}', "--samplers", "euler:7"]
-    result = invoke("compare", tmp_path, *words, "--num-samples", "4", "--cfg-scale", "1.5", "--set", "seed=3")
+    result = invoke("compare", tmp_path, *words, "--num-samples", "4", "--cfg-scales", "1.5", "--set", "seed=3")
     assert (result.exit_code, result.stdout) == (0, "heun:3 is it\n"), result.output
     (_, settings, samplers, out, options) = ("", *model[1])
     assert settings == ("stored", "sample.seed=3", "sample.num_samples=4", "sample.cfg_scale=1.5")
@@ -45,7 +45,7 @@ def test_a_list_of_samplers(invoke, model, tmp_path):
     ]
     assert samplers[2].eta == 0.5
     assert out == tmp_path / "comparison"
-    assert options == {"metric": None, "tolerance": None}
+    assert options == {"cfg_scales": [], "metric": None, "tolerance": None}
     assert "comparison.png" in result.stderr
 
 
@@ -54,7 +54,7 @@ def test_json_and_options(invoke, model, tmp_path):
     result = invoke("compare", tmp_path, *words, "--json")
     assert json.loads(result.stdout) == {"recommended": "heun:3"}
     assert model[0] == ("load", tmp_path, "raw")
-    assert model[1][2:] == (tmp_path / "x", {"metric": "m", "tolerance": 0.1})
+    assert model[1][2:] == (tmp_path / "x", {"cfg_scales": [], "metric": "m", "tolerance": 0.1})
 
 
 def test_every_wrong_sampler_is_named_and_nothing_is_drawn(invoke, model, fake, tmp_path):
