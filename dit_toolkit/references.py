@@ -48,11 +48,14 @@ def write_reference(
         features: write every output of every image too, float32, as distances between neighbours need them.
 
     Raises:
-        DataError: the file is there already.
+        DataError: the file is there already, or two extractors are of one kind.
         StorageError: the disk is full or not writable.
         Interrupted: something asked to stop; nothing is written.
     """
     refuse_existing(path)
+    kinds = [extractor.kind for extractor in extractors]
+    if twice := sorted({kind for kind in kinds if kinds.count(kind) > 1}):
+        raise DataError(f"{path}: two extractors of kind {twice[0]!r}; a reference holds one of a kind, so write two")
     arrays: dict[str, np.ndarray] = {}
     seen = []
     for extractor in extractors:
@@ -97,6 +100,9 @@ def read_reference(path: Path, device: str = "cpu") -> Reference:
             names = set(arrays.files)
             if META in names:
                 return _read_own(path, arrays, device)
+            for pair in ADM.values():
+                if len(names.intersection(pair)) == 1:
+                    raise DataError(f"{path}: holds one of {pair[0]} and {pair[1]} alone; a distance needs both")
             stored = {
                 ("inception", output): Stored(None, _moments(path, arrays, *pair))
                 for output, pair in ADM.items()
@@ -131,13 +137,32 @@ def _read_own(path: Path, arrays: Any, device: str) -> Reference:
                 extractors.append(each["extractor"])
             key = each["arrays"]
             moments = _moments(path, arrays, f"{key}.mean", f"{key}.covariance", int(each["count"]))
-            values = arrays[key] if key in arrays.files else None
+            values = _values(path, arrays, key, moments) if key in arrays.files else None
             stored[each["extractor"]["kind"], each["output"]] = Stored(each["fingerprint"], moments, values)
-        labels = arrays["labels"] if "labels" in arrays.files else None
+        labels = _labels(path, arrays, int(meta["count"])) if "labels" in arrays.files else None
     except (KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path}: is no whole reference ({type(error).__name__}: {error})") from None
     meta["extractors"] = extractors
     return Reference(images=ImageSet(None, labels, stored=stored, device=device, name=str(path)), facts=meta)
+
+
+def _values(path: Path, arrays: Any, key: str, moments: Moments) -> np.ndarray:
+    """What was seen in each image (N, D) float32, as many as the moments are of."""
+    values: np.ndarray = arrays[key]
+    shape = (moments.count, len(moments.mean))
+    if values.dtype != np.float32 or values.shape != shape:
+        raise DataError(f"{path}: {key} is {values.dtype} {values.shape}; expected float32 {shape}")
+    if broken := int((~np.isfinite(values)).any(axis=1).sum()):
+        raise DataError(f"{path}: {key} of {broken} of {len(values)} images hold values that are not finite")
+    return values
+
+
+def _labels(path: Path, arrays: Any, count: int) -> np.ndarray:
+    """The class of each image, (N,) int64."""
+    labels: np.ndarray = arrays["labels"]
+    if labels.dtype != np.int64 or labels.shape != (count,) or (labels < 0).any():
+        raise DataError(f"{path}: labels are {labels.dtype} {labels.shape}; expected int64 ({count},), from 0 up")
+    return labels
 
 
 def _moments(path: Path, arrays: Any, mean: str, covariance: str, count: int = 0) -> Moments:

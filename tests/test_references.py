@@ -121,6 +121,37 @@ def test_truncated_and_missing_files(tmp_path):
         write_reference(tmp_path / "ref.npz", make_set(), [Fashion()], {})
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"fashion.features": np.full((30, 128), np.nan, np.float32)}, "features of 30 of 30 images hold values that"),
+        ({"fashion.features": np.zeros((29, 128), np.float32)}, r"float32 \(29, 128\); expected float32 \(30, 128\)"),
+        ({"fashion.features": np.zeros((30, 128))}, r"is float64 \(30, 128\); expected float32"),
+        ({"labels": np.zeros(3, np.int64)}, r"labels are int64 \(3,\); expected int64 \(30,\)"),
+        ({"fashion.logits.mean": None}, "is no whole reference"),
+    ],
+)
+def test_what_was_changed_in_a_file_is_refused(tmp_path, changes, message):
+    write_reference(tmp_path / "ref.npz", make_set(), [Fashion()], {}, features=True)
+    with np.load(tmp_path / "ref.npz") as file:
+        arrays = {**file, **changes}
+    np.savez(tmp_path / "other.npz", **{name: array for name, array in arrays.items() if array is not None})
+    with pytest.raises(DataError, match=message):
+        read_reference(tmp_path / "other.npz")
+
+
+def test_half_of_a_pair_of_moments_is_refused(tmp_path):
+    np.savez(tmp_path / "adm.npz", arr_0=np.zeros((2, 4, 4, 3), np.uint8), mu=np.zeros(3))
+    with pytest.raises(DataError, match="holds one of mu and sigma alone; a distance needs both"):
+        read_reference(tmp_path / "adm.npz")
+
+
+def test_two_extractors_of_a_kind_need_two_files(tmp_path):
+    with pytest.raises(DataError, match="two extractors of kind 'pixels'; a reference holds one of a kind"):
+        write_reference(tmp_path / "ref.npz", make_set(), [Pixels(size=3), Pixels(size=4)], {})
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_stop_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(stop, "requested", lambda: "SIGTERM")
     with pytest.raises(Interrupted):

@@ -44,6 +44,9 @@ def read_samples(path: Path) -> Samples:
     labels = np.asarray(facts["labels"], dtype=np.int64) if facts else None
     if labels is not None and len(labels) != len(images):
         raise DataError(f"{path}: {len(images)} images, but {len(labels)} labels in {path.with_suffix('.json').name}")
+    names = facts.get("class_names") or []
+    if not isinstance(names, list) or (names and labels is not None and labels.max() >= len(names)):
+        raise DataError(f"{path.with_suffix('.json')}: class_names must be a list that has a name for every label")
     return Samples(images=images, labels=labels, facts=facts)
 
 

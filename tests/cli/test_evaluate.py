@@ -129,3 +129,12 @@ def test_reference_faults(invoke, tmp_path):
     assert "none has an extractor; name one with --extractors" in result.stderr
     out.touch()
     assert "exists already" in invoke("reference", RECIPE, "--out", out).stderr
+
+
+@pytest.mark.parametrize("names", [["one", "two"], "names", 3])
+def test_every_label_needs_a_name(invoke, samples, reference, names):
+    path = samples.with_suffix(".json")
+    path.write_text(json.dumps({**json.loads(path.read_text()), "class_names": names}))
+    result = invoke("evaluate", samples, "--reference", reference)
+    assert result.exit_code == 2, result.output
+    assert "class_names must be a list that has a name for every label" in " ".join(result.stderr.split())
