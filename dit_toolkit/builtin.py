@@ -103,13 +103,15 @@ def register_backends() -> list[type[Backend]]:
 
 @hookimpl
 def register_extractors() -> list[type[Extractor]]:
-    """The Inception-v3 of the FID, a classifier of Fashion-MNIST, networks of torchvision, the pixels themselves."""
+    """The FID's Inception-v3, classifiers of Fashion-MNIST and ImageNet, networks of timm and torchvision, pixels."""
+    from dit_toolkit.extractors.efficientnet_lite0 import EfficientNetLite0
     from dit_toolkit.extractors.fashion import Fashion
     from dit_toolkit.extractors.inception import Inception
     from dit_toolkit.extractors.pixels import Pixels
+    from dit_toolkit.extractors.timm import Timm
     from dit_toolkit.extractors.torchvision import Torchvision
 
-    return [Fashion, Inception, Torchvision, Pixels]
+    return [Fashion, Inception, EfficientNetLite0, Timm, Torchvision, Pixels]
 
 
 @hookimpl

@@ -29,7 +29,9 @@ class Looking:
         found: dict[str, list[np.ndarray]] = {}
         with torch.inference_mode(), exact():
             for start in range(0, len(images), self.batch_size):
-                part = torch.from_numpy(np.ascontiguousarray(images[start : start + self.batch_size]))
+                part = torch.tensor(
+                    images[start : start + self.batch_size]
+                )  # a copy: memory-mapped images are read-only
                 outputs = self.model(part.to(self.device).permute(0, 3, 1, 2))
                 for name, values in outputs.items():
                     found.setdefault(name, []).append(values.float().cpu().numpy())

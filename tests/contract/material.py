@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import timm
 import torchvision
 
 from dit_toolkit.autoencoders.dc import DC
@@ -16,8 +17,10 @@ from dit_toolkit.datasets.image_folder import ImageFolder
 from dit_toolkit.datasets.latent_files import LatentFiles
 from dit_toolkit.datasets.latents import Latents
 from dit_toolkit.datasets.torchvision import Torchvision
+from dit_toolkit.extractors.efficientnet_lite0 import EfficientNetLite0
 from dit_toolkit.extractors.fashion import Fashion
 from dit_toolkit.extractors.inception import Inception
+from dit_toolkit.extractors.timm import Timm
 from dit_toolkit.extractors.torchvision import Torchvision as Classifier
 from dit_toolkit.nn import inception
 from tests import caches
@@ -65,9 +68,11 @@ PRETRAINED = [
 """With random weights, which decode to anything."""
 EXTRACTORS = [
     Inception(path=str(save_network(ROOT / "inception.pth", inception.Inception()))),
+    EfficientNetLite0(),
+    Timm(model="test_vit", path=str(save_network(ROOT / "vit.pth", timm.create_model("test_vit")))),
     Classifier(model="resnet18", path=str(save_network(ROOT / "resnet18.pth", torchvision.models.resnet18()))),
 ]
-"""Likewise, but not so that their activations fade."""
+"""Those without a package likewise, but not so that their activations fade."""
 
 
 class Quick(Inception):
