@@ -58,7 +58,7 @@ class Timm(Extractor):
         config = self._config()
         network = self._network()
         if self.size:
-            self._resize(network)
+            self._resize(network, self.size)
         from timm.data import create_transform
 
         return Looking(_Headed(network.to(device), create_transform(**config).transforms), device, self.batch_size)
@@ -72,7 +72,7 @@ class Timm(Extractor):
         overlay = {"state_dict": dict(state), "custom_load": False}
         try:
             # An empty table would send timm to its hub.
-            network = timm.create_model(self.model, pretrained=bool(state), pretrained_cfg_overlay=overlay)
+            network: nn.Module = timm.create_model(self.model, pretrained=bool(state), pretrained_cfg_overlay=overlay)
         except (RuntimeError, KeyError, AttributeError) as error:
             fill(timm.create_model(self.model), state, OPTION, path, what)
             raise DataError(f"{OPTION}: {path} cannot be loaded; it takes {what} ({error})") from None
@@ -80,13 +80,13 @@ class Timm(Extractor):
             fill(network, state, OPTION, path, what)
         return network.eval().requires_grad_(False)
 
-    def _resize(self, network: Any) -> None:
+    def _resize(self, network: Any, size: int) -> None:
         """Fit the positions of a transformer to another size of images; convolutions take any."""
         patch = getattr(getattr(network, "patch_embed", None), "patch_size", (1, 1))
-        if any(self.size % length for length in patch):
-            raise DataError(f"extractor.size: {self.model} has patches of {patch[0]}, which do not divide {self.size}")
+        if any(size % length for length in patch):
+            raise DataError(f"extractor.size: {self.model} has patches of {patch[0]}, which do not divide {size}")
         if hasattr(network, "set_input_size"):
-            network.set_input_size(self.size)
+            network.set_input_size(size)
 
     def _config(self) -> dict[str, Any]:
         """What decides the transforms: size, interpolation, crop, mean and standard deviation."""
