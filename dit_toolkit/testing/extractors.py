@@ -48,7 +48,7 @@ def check_images_are_seen_one_by_one(extractor: Extractor) -> None:
 
 def check_input_is_kept(extractor: Extractor) -> None:
     """Images are not written to."""
-    images = _images().copy()
+    images = _images()
     extractor.load("cpu")(images)
     assert np.array_equal(images, _images()), "see(images) writes to its input"
 
@@ -60,9 +60,13 @@ def check_images_are_told_apart(extractor: Extractor) -> None:
     assert different == len(features), f"{len(features)} different images have {different} different features"
 
 
-@functools.cache
 def _images() -> np.ndarray:
-    """Six images and two of noise, uint8 (8, 32, 32, 3)."""
+    """Six images and two of noise, uint8 (8, 32, 32, 3); a copy each time, for those that write to them."""
+    return _drawn().copy()
+
+
+@functools.cache
+def _drawn() -> np.ndarray:
     from dit_toolkit.datasets.fashion import Fashion
 
     noise = np.random.Philox(2).random_raw(2 * 32 * 32 * 3).astype(np.uint8).reshape(2, 32, 32, 3)

@@ -37,7 +37,7 @@ def check_error_is_a_number(metric: Metric) -> None:
     """`error` returns a finite float of at least 0, or None."""
     error = metric.error(ImageSet(*_some()), _real())
     assert error is None or type(error) is float, f"error returns a {type(error).__name__}, expected a float or None"
-    assert error is None or 0 <= error < math.inf, f"error returns {error}"
+    assert error is None or 0 <= error < math.inf, f"error returns {error}, expected a finite number of at least 0"
 
 
 def check_deterministic(metric: Metric) -> None:
