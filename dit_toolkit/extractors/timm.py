@@ -73,7 +73,7 @@ class Timm(Extractor):
         try:
             # An empty table would send timm to its hub.
             network: nn.Module = timm.create_model(self.model, pretrained=bool(state), pretrained_cfg_overlay=overlay)
-        except (RuntimeError, KeyError, AttributeError) as error:
+        except (RuntimeError, LookupError, AttributeError, AssertionError, TypeError, ValueError) as error:
             fill(timm.create_model(self.model), state, OPTION, path, what)
             raise DataError(f"{OPTION}: {path} cannot be loaded; it takes {what} ({error})") from None
         if not state:

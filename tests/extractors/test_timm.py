@@ -100,6 +100,17 @@ def test_faults_are_named(classifier, tmp_path):
     assert other.value.lines[1].startswith("  missing: ")
 
 
+@pytest.mark.parametrize("shape", [(), (-1,)])
+def test_weights_of_other_ranks_are_refused(classifier, tmp_path, shape):
+    """Filters of timm that rename and resize weights stumble over them in ways of their own."""
+    name, _, network = classifier
+    state = {key: value.flatten()[0] if shape == () else value.flatten() for key, value in network.state_dict().items()}
+    torch.save(state, tmp_path / "other.pth")
+    with pytest.raises(DataError, match="holds the weights of another network") as error:
+        Timm(model=name, path=str(tmp_path / "other.pth")).load()
+    assert any(line.startswith("  of another shape: ") for line in error.value.lines)
+
+
 def test_an_empty_file_is_not_made_up_for_from_the_hub(tmp_path):
     torch.save({}, tmp_path / "empty.pth")
     with pytest.raises(DataError, match="holds the weights of another network"):
