@@ -48,6 +48,17 @@ def test_outputs_are_those_of_timms_network(hopper):
         np.testing.assert_allclose(seen[name], values, rtol=0, atol=1e-5 * float(values.abs().max()))
 
 
+def test_pixels_are_scaled_as_in_training(hopper):
+    """A photograph has the variances behind the first convolution that the weights noted; on another scale, not."""
+    network = EfficientNetLite0().load().model
+    kept = []
+    network._conv_stem.register_forward_hook(lambda _module, _inputs, output: kept.append(output))
+    with torch.no_grad():
+        network(torch.tensor(hopper).permute(0, 3, 1, 2))
+    ratio = (kept[0].var((0, 2, 3)) / network._bn0.running_var).median()
+    assert 0.8 < ratio < 1.25
+
+
 def test_images_that_cannot_be_written_to_are_seen_without_a_warning(hopper):
     image = hopper.copy()
     image.flags.writeable = False

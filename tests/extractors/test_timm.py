@@ -7,7 +7,7 @@ import pytest
 import timm
 import torch
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from timm.data import create_transform, resolve_data_config
 
 from dit_toolkit.errors import DataError, MissingDataError
@@ -58,6 +58,17 @@ def test_outputs_are_those_of_the_model(classifier):
         features = network(x)
     close(seen["logits"], logits.numpy(), 0.02)
     close(seen["features"], features.numpy(), 0.02)
+
+
+def test_images_that_need_no_resizing_are_seen_exactly_alike(classifier):
+    name, path, _ = classifier
+    network = timm.create_model(name).eval()
+    network.load_state_dict(load_file(path))
+    [resize, *_] = create_transform(**resolve_data_config({}, model=network)).transforms
+    images = np.random.default_rng(1).integers(0, 256, (2, resize.size, resize.size, 3), np.uint8)
+    with torch.no_grad():
+        logits = network(transformed(network, images))
+    close(Timm(model=name, path=path).load()(images)["logits"], logits.numpy(), 1e-5)
 
 
 def test_features_of_dinov2_are_the_class_token_at_the_size_asked_for(dino):
