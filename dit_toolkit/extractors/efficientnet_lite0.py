@@ -43,9 +43,10 @@ class EfficientNetLite0(Extractor):
             MissingDataError: the package is not installed, or there is no file at `path`.
             DataError: the file cannot be read, or holds another network.
         """
+        path = self._file()  # before torch, which takes seconds to load
         from dit_toolkit.nn import efficientnet_lite
 
-        model, path = efficientnet_lite.EfficientNetLite0(), self._file()
+        model = efficientnet_lite.EfficientNetLite0()
         fill(model, read_state(path, OPTION, WHAT), OPTION, path, WHAT)
         return Looking(model.to(device), device, self.batch_size)
 

@@ -43,9 +43,10 @@ class Inception(Extractor):
             MissingDataError: there is no file.
             DataError: it cannot be read, or holds another network.
         """
+        path = self._file()  # before torch, which takes seconds to load
         from dit_toolkit.nn import inception
 
-        model, path = inception.Inception(), self._file()
+        model = inception.Inception()
         fill(model, read_state(path, OPTION, WHAT), OPTION, path, WHAT)
         return Looking(model.to(device), device, self.batch_size)
 

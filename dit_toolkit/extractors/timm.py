@@ -11,7 +11,7 @@ from attrs.validators import ge, le, matches_re, min_len, optional
 from dit_toolkit.components import Extractor, See
 from dit_toolkit.errors import DataError
 from dit_toolkit.extractors.looking import Looking
-from dit_toolkit.extractors.weights import fill, fingerprint, locate, read_state
+from dit_toolkit.extractors.weights import compare, fingerprint, locate, read_state
 from dit_toolkit.files import some
 
 if TYPE_CHECKING:
@@ -74,10 +74,10 @@ class Timm(Extractor):
             # An empty table would send timm to its hub.
             network: nn.Module = timm.create_model(self.model, pretrained=bool(state), pretrained_cfg_overlay=overlay)
         except (RuntimeError, LookupError, AttributeError, AssertionError, TypeError, ValueError) as error:
-            fill(timm.create_model(self.model), state, OPTION, path, what)
+            compare(timm.create_model(self.model), state, OPTION, path, what)
             raise DataError(f"{OPTION}: {path} cannot be loaded; it takes {what} ({error})") from None
         if not state:
-            fill(network, state, OPTION, path, what)
+            compare(network, state, OPTION, path, what)
         return network.eval().requires_grad_(False)
 
     def _resize(self, network: Any, size: int) -> None:

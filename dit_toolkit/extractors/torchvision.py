@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from attrs.validators import ge, le, matches_re
 from dit_toolkit.components import Extractor, See
 from dit_toolkit.errors import DataError
 from dit_toolkit.extractors.looking import Looking
-from dit_toolkit.extractors.weights import fill, fingerprint, locate, read_state
+from dit_toolkit.extractors.weights import compare, fingerprint, locate, read_state
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -53,13 +54,25 @@ class Torchvision(Extractor):
             MissingDataError: the weights are not on this machine.
             DataError: torchvision has no such model, or the file holds another network.
         """
+        chosen = self._weights()
+        network = self._network(chosen)
+        return Looking(_Both(network.to(device), chosen.transforms()), device, self.batch_size)
+
+    def _network(self, chosen: Any) -> nn.Module:
+        """The network as torchvision builds it for these weights, in evaluation mode.
+
+        The weights decide more than numbers: the size of images, how inputs are scaled, older names.
+        """
         import torchvision
 
-        chosen = self._weights()
-        path = self._file(chosen)
-        network = torchvision.models.get_model(self.model, weights=None)
-        fill(network, read_state(path, OPTION, self._what()), OPTION, path, self._what())
-        return Looking(_Both(network.to(device), chosen.transforms()), device, self.batch_size)
+        path, what = self._file(chosen), self._what()
+        state = read_state(path, OPTION, what)
+        try:
+            network: nn.Module = torchvision.models.get_model(self.model, weights=_local(chosen, state))
+        except (RuntimeError, ValueError) as error:
+            compare(torchvision.models.get_model(self.model, weights=None), state, OPTION, path, what)
+            raise DataError(f"{OPTION}: {path} cannot be loaded; it takes {what} ({error})") from None
+        return network.eval().requires_grad_(False)
 
     def _weights(self) -> Any:
         import torchvision
@@ -77,6 +90,14 @@ class Torchvision(Extractor):
 
     def _what(self) -> str:
         return f"the weights of torchvision's {self.name}"
+
+
+def _local(chosen: Any, state: dict[str, Tensor]) -> Any:
+    """Weights as torchvision lists them, except that they give `state` where those would download it."""
+    local = object.__new__(type(chosen))
+    local._name_, local._value_ = chosen.name, chosen.value
+    local.get_state_dict = lambda **_: copy.copy(state)  # builders rename in it; a copy keeps versions of modules
+    return local
 
 
 class _Both:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
+import struct
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from pickle import UnpicklingError
@@ -15,6 +16,9 @@ from dit_toolkit.files import some
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+BROKEN = (UnpicklingError, EOFError, LookupError, struct.error, AssertionError, TypeError, AttributeError)
+"""What torch raises, besides OSError, RuntimeError and ValueError, where bytes of a file are missing or others."""
 
 
 def hub_folder() -> Path:
@@ -53,10 +57,12 @@ def fingerprint(path: Path, option: str, what: str) -> str:
 
 @functools.lru_cache(maxsize=64)
 def _fingerprint(path: Path, size: int, changed: int, option: str, what: str) -> str:  # noqa: ARG001 - part of the key
+    import torch
+
     digest = hashlib.sha256()
     for name, value in sorted(_kept(read_state(path, option, what)).items()):
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.contiguous().view(-1).numpy().data)
+        digest.update(value.contiguous().view(-1).view(torch.uint8).numpy().data)  # numpy has no bfloat16
     return digest.hexdigest()
 
 
@@ -70,16 +76,25 @@ def read_state(path: Path, option: str, what: str) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, UnpicklingError, SafetensorError, EOFError, ValueError) as error:
+    except (OSError, RuntimeError, SafetensorError, ValueError, *BROKEN) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise DataError(f"{option}: {path} cannot be read; it takes {what} ({reason})") from None
-    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+    if not isinstance(state, dict) or not all(
+        isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in state.items()
+    ):
         raise DataError(f"{option}: {path} holds no table of tensors; it takes {what}")
     return state
 
 
 def fill(model: nn.Module, state: dict[str, Tensor], option: str, path: Path, what: str) -> None:
-    """Load weights into a model, every one of them; how often a normalisation was trained does not matter.
+    """Load weights into a model, every one of them, after `compare`."""
+    compare(model, state, option, path, what)
+    model.load_state_dict(_kept(state), strict=False)
+    model.eval().requires_grad_(False)
+
+
+def compare(model: nn.Module, state: Mapping[str, Tensor], option: str, path: Path, what: str) -> None:
+    """Refuse weights that are not those of a model; how often a normalisation was trained does not matter.
 
     Raises:
         DataError: a weight is missing, left over or of another shape; names some of each.
@@ -98,8 +113,6 @@ def fill(model: nn.Module, state: dict[str, Tensor], option: str, path: Path, wh
     lines = [f"  {fault}: {some(sorted(names))}" for fault, names in faults if names]
     if lines:
         raise DataError(f"{option}: {path} holds the weights of another network; it takes {what}", *lines)
-    model.load_state_dict(state, strict=False)
-    model.eval().requires_grad_(False)
 
 
 def _kept(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

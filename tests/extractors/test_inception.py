@@ -1,5 +1,10 @@
 """The FID's network against torch-fidelity's, with the same weights; and what becomes of other files."""
 
+import io
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +14,7 @@ from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics
 
 from dit_toolkit.errors import DataError, MissingDataError
 from dit_toolkit.extractors.inception import URLS, Inception
+from dit_toolkit.extractors.weights import read_state
 from dit_toolkit.imageset import ImageSet, Moments
 from dit_toolkit.metrics.frechet_distance import frechet_distance
 from dit_toolkit.nn import inception
@@ -122,6 +128,46 @@ def test_weights_of_another_network_are_named(found, tmp_path):
     ]
 
 
+@pytest.mark.parametrize("method", ["fingerprint", "load"])
+def test_missing_weights_are_found_missing_without_torch(method, tmp_path):
+    code = f"""import sys
+from dit_toolkit.errors import MissingDataError
+from dit_toolkit.extractors.inception import Inception
+try:
+    Inception().{method}()
+except MissingDataError:
+    sys.exit("torch" in sys.modules)
+sys.exit("nothing is missing")"""
+    subprocess.run([sys.executable, "-c", code], env={**os.environ, "TORCH_HOME": str(tmp_path)}, check=True)
+
+
+def test_weights_of_any_precision_have_a_fingerprint(tmp_path):
+    """Also where numpy has no such type."""
+    found = set()
+    for dtype in (torch.float32, torch.float16, torch.bfloat16):
+        torch.save({"w": torch.zeros(3, dtype=dtype)}, path := tmp_path / f"{dtype}.pth")
+        found.add(Inception(path=str(path)).fingerprint())
+    assert len(found) == 3
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+def test_damaged_bytes_are_told_as_such(tmp_path):
+    """Any of 300 files with bytes that are others or missing is read, or refused by DataError."""
+    buffer = io.BytesIO()
+    torch.save({"a": torch.zeros(5)}, buffer, _use_new_zipfile_serialization=False)
+    path, refused = tmp_path / "weights.pth", 0
+    for seed in range(300):
+        generator = np.random.default_rng(seed)
+        content = np.frombuffer(buffer.getvalue(), np.uint8).copy()
+        content[generator.integers(0, len(content), 3)] = generator.integers(0, 256, 3)
+        path.write_bytes(content[: generator.integers(1, 2 * len(content))].tobytes())
+        try:
+            read_state(path, "extractor.path", "weights")
+        except DataError:
+            refused += 1
+    assert refused > 100
+
+
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04"])
 def test_files_that_are_none(tmp_path, content):
     path = tmp_path / "weights.pth"
@@ -132,6 +178,7 @@ def test_files_that_are_none(tmp_path, content):
 
 def test_a_file_with_other_things(tmp_path):
     path = tmp_path / "weights.pth"
-    torch.save([torch.zeros(3)], path)
-    with pytest.raises(DataError, match="holds no table of tensors"):
-        Inception(path=str(path)).load()
+    for content in ([torch.zeros(3)], {0: torch.zeros(3)}, {"state_dict": {"w": torch.zeros(3)}}):
+        torch.save(content, path)
+        with pytest.raises(DataError, match="holds no table of tensors"):
+            Inception(path=str(path)).load()

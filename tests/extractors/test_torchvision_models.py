@@ -1,5 +1,7 @@
 """Classifiers of torchvision with local weights: their logits, what their last layer sees, and their own transforms."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -40,6 +42,30 @@ def test_outputs_are_those_of_the_model(resnet, monkeypatch):
         features = network(x)
     np.testing.assert_allclose(seen["logits"], logits, rtol=1e-4, atol=1e-4 * float(logits.abs().max()))
     np.testing.assert_allclose(seen["features"], features, rtol=1e-4, atol=1e-4 * float(features.abs().max()))
+
+
+def with_older_names(state):
+    """As torchvision's files of densenets name their layers."""
+    kept = {name: value for name, value in state.items() if not name.endswith("num_batches_tracked")}
+    return {re.sub(r"(denselayer\d+\.(?:norm|conv))([12])", r"\1.\2", name): value for name, value in kept.items()}
+
+
+@pytest.mark.parametrize(
+    ("model", "settings"),
+    [("googlenet", {"init_weights": False}), ("densenet121", {}), ("mnasnet0_5", {})],
+    ids=["inputs scaled", "older names", "versions of modules"],
+)
+def test_networks_are_those_that_torchvision_builds_for_the_weights(model, settings, tmp_path, monkeypatch):
+    state = he_initialised(torchvision.models.get_model(model, weights=None, **settings)).state_dict()
+    torch.save(with_older_names(state) if model == "densenet121" else state, path := tmp_path / "model.pth")
+    seen = Torchvision(model=model, path=str(path)).load()(IMAGES)
+    loaded = torch.load(path, weights_only=True)
+    monkeypatch.setattr(torchvision.models._api, "load_state_dict_from_url", lambda *_, **__: loaded)
+    weights = torchvision.models.get_model_weights(model).DEFAULT
+    with torch.no_grad():
+        network = torchvision.models.get_model(model, weights=weights).eval()
+        logits = network(weights.transforms()(torch.from_numpy(IMAGES).permute(0, 3, 1, 2)))
+    np.testing.assert_allclose(seen["logits"], logits, rtol=0, atol=1e-4 * float(logits.abs().max()))
 
 
 def test_a_model_without_a_linear_layer_is_refused(path):
