@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from dit_toolkit.errors import DataError, StorageError
 
@@ -20,11 +21,21 @@ def changed(operation: str, path: Path, new: Path | None = None) -> None:
 
 
 def write_atomically(path: Path, data: bytes | str) -> None:
-    """Write a file aside, flush it to the disk and give it its name; readers see the old file or the whole new one."""
+    """Write a file as `aside` does."""
+    with aside(path) as file:
+        file.write(data.encode() if isinstance(data, str) else data)
+
+
+@contextmanager
+def aside(path: Path) -> Iterator[IO[bytes]]:
+    """Hand out a file beside `path`; at the end it is flushed to the disk and gets the name, after an error it goes.
+
+    Readers see the old file or the whole new one.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
-            file.write(data.encode() if isinstance(data, str) else data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         changed("write", temporary)

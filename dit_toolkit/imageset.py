@@ -177,10 +177,17 @@ class ImageSet:
         stored = self._found(extractor, output)
         if stored and stored.values is not None:
             return stored.values
-        key = (extractor.fingerprint(), output)
+        fingerprint = extractor.fingerprint()
+        key = (fingerprint, output)
         if key not in self._kept:
             see = extractor.load(self.device)
-            self._keep(lambda block: _named(extractor, see(block)), f"{extractor.kind} sees {self.name}")
+
+            def find(block: np.ndarray) -> dict[Hashable, np.ndarray]:
+                outputs = see(block)
+                _refuse_nan(extractor, outputs)
+                return {(fingerprint, name): values for name, values in outputs.items()}
+
+            self._keep(find, f"{extractor.kind} sees {self.name}")
         if key not in self._kept:
             outputs = ", ".join(self.outputs(extractor))
             raise DataError(f"extractor {extractor.kind!r} gives no {output}; it gives {outputs}")
@@ -312,9 +319,7 @@ class _Chosen:
         return self.images[self.index[index]]
 
 
-def _named(extractor: Extractor, outputs: Mapping[str, np.ndarray]) -> dict[Hashable, np.ndarray]:
-    """The outputs of a block by fingerprint and name; DataError for NaN."""
+def _refuse_nan(extractor: Extractor, outputs: Mapping[str, np.ndarray]) -> None:
     for output, values in outputs.items():
         if broken := int(np.isnan(values).any(axis=1).sum()):
             raise DataError(f"extractor {extractor.kind!r}: {output} of {broken} of {len(values)} images hold NaN")
-    return {(extractor.fingerprint(), output): values for output, values in outputs.items()}

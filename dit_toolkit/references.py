@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import secrets
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +12,7 @@ from attrs import field, frozen
 
 from dit_toolkit.components import Extractor
 from dit_toolkit.errors import DataError
-from dit_toolkit.files import fsync, refuse_existing, storage
+from dit_toolkit.files import aside, refuse_existing, storage
 from dit_toolkit.images import MEMBER, read_npz
 from dit_toolkit.imageset import ImageSet, Moments, Stored
 from dit_toolkit.recipe.structure import unstructure
@@ -69,19 +66,9 @@ def write_reference(
     meta = {"reference": VERSION, "count": len(images), **facts, "seen": seen}
     if images.labelled and features:
         arrays["labels"] = images.labels
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with storage(path):
-            with temporary.open("xb") as file:
-                np.savez(file, **{META: np.array(json.dumps(meta))}, **arrays)  # type: ignore[arg-type]
-                file.flush()
-                os.fsync(file.fileno())
-            refuse_existing(path)
-            temporary.rename(path)
-            fsync(path.parent)
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
+    with storage(path), aside(path) as file:
+        np.savez(file, **{META: np.array(json.dumps(meta))}, **arrays)  # type: ignore[arg-type]
+        refuse_existing(path)  # It took a while.
 
 
 def read_reference(path: Path, device: str = "cpu") -> Reference:

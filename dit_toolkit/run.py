@@ -23,6 +23,7 @@ from dit_toolkit.drawing.facts import describe
 from dit_toolkit.errors import CheckpointError, DataError, RecipeError
 from dit_toolkit.evaluation import evaluate, table
 from dit_toolkit.files import alone, write_atomically
+from dit_toolkit.grids.saving import save_still
 from dit_toolkit.grids.sheet import grid
 from dit_toolkit.images import read_npz
 from dit_toolkit.progress import log, warn
@@ -222,7 +223,8 @@ def _show_and_judge(recipe: Recipe, place: Path, judge: bool) -> None:
     facts = json.loads((place / "samples.json").read_text())
     labels = np.asarray(facts["labels"], dtype=np.int64)
     if not (place / "grid.png").exists():
-        grid(images, labels, recipe.dataset.class_names, nrow=recipe.sample.grid_columns).save(place / "grid.png")
+        picture = grid(images, labels, recipe.dataset.class_names, nrow=recipe.sample.grid_columns)
+        save_still(place / "grid.png", picture)
         log(f"{place / 'grid.png'} shows {recipe.sample.grid_columns} samples of each class")
     if judge and recipe.evaluate.metrics:
         results = evaluate(images, labels, recipe, facts=facts, device=distributed.device())

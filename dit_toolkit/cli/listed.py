@@ -8,9 +8,9 @@ import tomli
 
 from dit_toolkit.components import Component
 from dit_toolkit.errors import RecipeError
+from dit_toolkit.recipe.text import outside_brackets
 
 C = TypeVar("C", bound=Component)
-OPEN, CLOSED = "{[", "}]"
 
 
 def parse(text: str, base: type[C], flag: str, *, number: str | None = None) -> tuple[list[C], list[str]]:
@@ -26,7 +26,7 @@ def parse(text: str, base: type[C], flag: str, *, number: str | None = None) -> 
 
     short = f", KIND:{number.rpartition('_')[2].upper()}" if number else ""
     found, lines = [], []
-    for item in filter(None, _split(text)):
+    for item in filter(None, outside_brackets(text)):
         try:
             found.append(structure(_table(item, number), base))
         except ValueError:
@@ -34,18 +34,6 @@ def parse(text: str, base: type[C], flag: str, *, number: str | None = None) -> 
         except RecipeError as error:
             lines += [f"{flag} {item}: {line}" for line in error.lines]
     return found, lines
-
-
-def _split(text: str) -> list[str]:
-    """Split at the commas that are in no brackets."""
-    depth, items = 0, [""]
-    for letter in text:
-        depth += (letter in OPEN) - (letter in CLOSED)
-        if letter == "," and not depth:
-            items.append("")
-        else:
-            items[-1] += letter
-    return [item.strip() for item in items]
 
 
 def _table(item: str, number: str | None) -> dict[str, Any]:

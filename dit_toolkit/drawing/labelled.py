@@ -41,9 +41,7 @@ def read_samples(path: Path) -> Samples:
     """
     images = FolderImages(path) if path.is_dir() else read_npz(path)
     facts = read_sidecar(path) if path.with_suffix(".json").exists() else {}
-    labels = np.asarray(facts["labels"], dtype=np.int64) if facts else None
-    if labels is not None and len(labels) != len(images):
-        raise DataError(f"{path}: {len(images)} images, but {len(labels)} labels in {path.with_suffix('.json').name}")
+    labels = _labels(path, facts, len(images)) if facts else None
     names = facts.get("class_names") or []
     if not isinstance(names, list) or (names and labels is not None and labels.max() >= len(names)):
         raise DataError(f"{path.with_suffix('.json')}: class_names must be a list that has a name for every label")
@@ -66,9 +64,7 @@ def read_labelled(path: Path, most: int | None = None) -> Labelled:
     if not path.with_suffix(".json").exists():
         return _unlabelled(images)
     sidecar = read_sidecar(path)
-    labels = np.asarray(sidecar["labels"], dtype=np.int64)
-    if len(labels) != len(images):
-        raise DataError(f"{path}: {len(images)} images, but {len(labels)} labels in {path.with_suffix('.json').name}")
+    labels = _labels(path, sidecar, len(images))
     count = int(labels.max()) + 1
     names = sidecar.get("class_names") or [str(label) for label in range(count)]
     if len(names) < count:
@@ -97,6 +93,14 @@ def read_sidecar(samples: Path) -> dict[str, Any]:
     ):
         raise DataError(f"{path}: `labels` must be a list of class numbers")
     return found
+
+
+def _labels(path: Path, sidecar: dict[str, Any], count: int) -> np.ndarray:
+    """The class of each of so many images, (N,)."""
+    labels = np.asarray(sidecar["labels"], dtype=np.int64)
+    if len(labels) != count:
+        raise DataError(f"{path}: {count} images, but {len(labels)} labels in {path.with_suffix('.json').name}")
+    return labels
 
 
 def _unlabelled(images: np.ndarray) -> Labelled:

@@ -8,11 +8,11 @@ from pathlib import Path
 from dit_toolkit.drawing.facts import APART
 from dit_toolkit.errors import RecipeError
 from dit_toolkit.recipe.load import apply
+from dit_toolkit.recipe.text import outside_brackets
 from dit_toolkit.sampling import Trained, load
 
 SAME = {*APART, "label_sampling"}
 """Options of [sample] on which the images of a picture do not depend."""
-OPEN, CLOSE = "[{", "]}"
 
 
 def load_sides(
@@ -63,15 +63,7 @@ def _run_of(path: Path) -> str:
 def _values(vary: str) -> tuple[str, list[str]]:
     """The key and the values of `key=1,2,4`; commas within brackets and braces do not separate."""
     key, equals, text = vary.partition("=")
-    key = key.strip().removeprefix("sample.")
-    values, depth = [""], 0
-    for letter in text:
-        depth += (letter in OPEN) - (letter in CLOSE)
-        if letter == "," and depth == 0:
-            values.append("")
-        else:
-            values[-1] += letter
-    values = [value.strip() for value in values]
+    key, values = key.strip().removeprefix("sample."), outside_brackets(text)
     if not key or not equals or not all(values):
         raise RecipeError(f"--vary {vary!r}: expected OPTION=VALUES, such as cfg_scale=1,2,4")
     if key in SAME:

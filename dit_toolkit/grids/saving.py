@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 from attrs import frozen
 from PIL import Image
+
+from dit_toolkit.files import aside
 
 LENGTH, HOLD = 3_000, 2_000
 """Milliseconds of all frames but the last, and of the last."""
@@ -18,8 +18,8 @@ FASTEST, SLOWEST = 40, 250
 
 
 def save_still(path: Path, picture: Image.Image) -> None:
-    """Write a new PNG file."""
-    with _new(path) as file:
+    """Write a PNG file, whole or not at all."""
+    with aside(path) as file:
         picture.save(file, format="PNG")
 
 
@@ -30,7 +30,7 @@ def save_animation(path: Path, frames: Sequence[Image.Image]) -> None:
     """
     each = min(SLOWEST, max(FASTEST, LENGTH // max(1, len(frames) - 1))) // 10 * 10
     gif = path.suffix.lower() == ".gif"
-    with _new(path) as file:
+    with aside(path) as file:
         (_indexed(frames[0]) if gif else frames[0]).save(
             file,
             format="GIF" if gif else "PNG",
@@ -60,15 +60,3 @@ class _Rest:
     def __iter__(self) -> Iterator[Image.Image]:
         for number in range(1, len(self.frames)):
             yield _indexed(self.frames[number]) if self.gif else self.frames[number]
-
-
-@contextmanager
-def _new(path: Path) -> Iterator[IO[bytes]]:
-    """A file that has its name when it is complete, and is not there after an error."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            yield file
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

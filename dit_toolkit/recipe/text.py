@@ -89,3 +89,15 @@ def one_line(error: BaseException) -> str:
 
 def _ours(error: BaseException) -> bool:
     return type(error).__module__ == "dit_toolkit.errors"
+
+
+def outside_brackets(text: str) -> list[str]:
+    """Split at the commas that are in no brackets or braces: "1,[2,3]" gives 1 and [2,3]."""
+    depth, items = 0, [""]
+    for letter in text:
+        depth += (letter in "[{") - (letter in "]}")
+        if letter == "," and not depth:
+            items.append("")
+        else:
+            items[-1] += letter
+    return [item.strip() for item in items]

@@ -33,8 +33,10 @@ class Judge:
         self.metrics, self.drawing, self.device = recipe.evaluate.metrics, drawing, device
         self.labels = labels_of(recipe, recipe.train.evaluate_samples)
         self.real: RealImages | None = None
-        if distributed.rank() == 0:
-            self.real, _ = real_of(recipe, device)
+        distributed.main_alone(lambda: self._open(recipe))
+
+    def _open(self, recipe: Recipe) -> None:
+        self.real, _ = real_of(recipe, self.device)
 
     def __call__(self) -> dict[str, float]:
         """Values by `eval/<name of the metric>`, of what the network holds now; the same on all processes.

@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 
+from dit_toolkit.grids.saving import save_still
 from dit_toolkit.grids.sheet import grid
 from dit_toolkit.recipe.schema import Recipe
 from dit_toolkit.training.drawing import Drawing
@@ -37,7 +38,5 @@ class Pictures:
         if images is not None:
             picture = grid(images, self.labels, self.class_names, nrow=COLUMNS)
             self.folder.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_name(f".{path.name}")
-            picture.save(temporary, format="png")
-            temporary.replace(path)
+            save_still(path, picture)
         return path
