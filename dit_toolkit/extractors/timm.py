@@ -11,13 +11,11 @@ from attrs.validators import ge, le, matches_re, min_len, optional
 from dit_toolkit.components import Extractor, See
 from dit_toolkit.errors import DataError
 from dit_toolkit.extractors.looking import Looking
-from dit_toolkit.extractors.weights import compare, fingerprint, locate, read_state
+from dit_toolkit.extractors.weights import OPTION, compare, fingerprint, locate, read_state
 from dit_toolkit.files import some
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
-
-OPTION = "extractor.path"
 
 
 @frozen(kw_only=True)
@@ -45,7 +43,7 @@ class Timm(Extractor):
 
     def fingerprint(self) -> str:
         """SHA-256 of the weights, and what decides the transforms."""
-        return f"{self.name} {fingerprint(self._file(), OPTION, self._what())} {self._config()}"
+        return f"{self.name} {fingerprint(self._file(), self._what())} {self._config()}"
 
     def load(self, device: str = "cpu") -> See:
         """Return what gives "features" (N, D) and, of classifiers, "logits" (N, classes).
@@ -68,16 +66,16 @@ class Timm(Extractor):
         import timm
 
         path, what = self._file(), self._what()
-        state = read_state(path, OPTION, what)
+        state = read_state(path, what)
         overlay = {"state_dict": dict(state), "custom_load": False}
         try:
             # An empty table would send timm to its hub.
             network: nn.Module = timm.create_model(self.model, pretrained=bool(state), pretrained_cfg_overlay=overlay)
         except (RuntimeError, LookupError, AttributeError, AssertionError, TypeError, ValueError) as error:
-            compare(timm.create_model(self.model), state, OPTION, path, what)
+            compare(timm.create_model(self.model), state, path, what)
             raise DataError(f"{OPTION}: {path} cannot be loaded; it takes {what} ({error})") from None
         if not state:
-            compare(network, state, OPTION, path, what)
+            compare(network, state, path, what)
         return network.eval().requires_grad_(False)
 
     def _resize(self, network: Any, size: int) -> None:

@@ -12,12 +12,10 @@ from attrs.validators import ge, le, matches_re
 from dit_toolkit.components import Extractor, See
 from dit_toolkit.errors import DataError
 from dit_toolkit.extractors.looking import Looking
-from dit_toolkit.extractors.weights import compare, fingerprint, locate, read_state
+from dit_toolkit.extractors.weights import OPTION, compare, fingerprint, locate, read_state
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
-
-OPTION = "extractor.path"
 
 
 @frozen(kw_only=True)
@@ -45,7 +43,7 @@ class Torchvision(Extractor):
     def fingerprint(self) -> str:
         """SHA-256 of the weights, and the transforms."""
         chosen = self._weights()
-        return f"{self.model} {fingerprint(self._file(chosen), OPTION, self._what())} {chosen.transforms()}"
+        return f"{self.model} {fingerprint(self._file(chosen), self._what())} {chosen.transforms()}"
 
     def load(self, device: str = "cpu") -> See:
         """Return what gives "features" (N, D) and "logits" (N, classes).
@@ -66,11 +64,11 @@ class Torchvision(Extractor):
         import torchvision
 
         path, what = self._file(chosen), self._what()
-        state = read_state(path, OPTION, what)
+        state = read_state(path, what)
         try:
             network: nn.Module = torchvision.models.get_model(self.model, weights=_local(chosen, state))
         except (RuntimeError, ValueError) as error:
-            compare(torchvision.models.get_model(self.model, weights=None), state, OPTION, path, what)
+            compare(torchvision.models.get_model(self.model, weights=None), state, path, what)
             raise DataError(f"{OPTION}: {path} cannot be loaded; it takes {what} ({error})") from None
         return network.eval().requires_grad_(False)
 

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-from attrs import field, frozen
-from attrs.validators import ge
+from attrs import frozen
 
-from dit_toolkit.components import RealImages
-from dit_toolkit.imageset import ImageSet
-from dit_toolkit.metrics.neighbours import balls
-from dit_toolkit.metrics.on_features import OnFeatures, error_of_mean
+from dit_toolkit.metrics.in_balls import InBalls
+from dit_toolkit.metrics.neighbours import Balls
 
 
 @frozen(kw_only=True)
-class Precision(OnFeatures):
+class Precision(InBalls):
     """Share of the samples that lie in a ball round a reference image, which an outlier among those makes large.
 
     It says nothing of variety: one good image, many times, has precision 1. It rises with k and falls with the size of
@@ -21,20 +18,7 @@ class Precision(OnFeatures):
     """
 
     kind = "precision"
-    higher_is_better = True
-    floor = "train"
-    by_number = True
-    k: int = field(default=3, validator=ge(1))
-    """A ball reaches to the k-th nearest neighbour in its own set."""
 
-    def compute(self, samples: ImageSet, real: RealImages) -> float:
-        """Share in [0, 1]; DataError for sets of at most k images."""
-        return float(self._each(samples, real).mean())
-
-    def error(self, samples: ImageSet, real: RealImages) -> float | None:
-        """Standard error of the mean over the samples, given the balls."""
-        return error_of_mean(self._each(samples, real))
-
-    def _each(self, samples: ImageSet, real: RealImages) -> np.ndarray:
+    def each(self, found: Balls) -> np.ndarray:
         """Whether each sample (N,) lies in a ball."""
-        return balls(samples, real.reference, self.extractor, self.k).samples > 0
+        return found.samples > 0

@@ -34,7 +34,7 @@ def test_a_photograph_is_recognised(hopper):
 def test_outputs_are_those_of_timms_network(hopper):
     """With the same weights, in the order in which both networks have them."""
     theirs = timm.create_model("tf_efficientnet_lite0").eval()
-    ours = read_state(EfficientNetLite0()._file(), "path", "weights")
+    ours = read_state(EfficientNetLite0()._file(), "weights")
     theirs.load_state_dict(dict(zip(theirs.state_dict(), ours.values(), strict=True)))
     images = np.concatenate([hopper[:, 100:450, 50:400], hopper[:, 250:600, 162:]])
     x = torch.from_numpy(images).permute(0, 3, 1, 2).float()

@@ -162,7 +162,7 @@ def test_damaged_bytes_are_told_as_such(tmp_path):
         content[generator.integers(0, len(content), 3)] = generator.integers(0, 256, 3)
         path.write_bytes(content[: generator.integers(1, 2 * len(content))].tobytes())
         try:
-            read_state(path, "extractor.path", "weights")
+            read_state(path, "weights")
         except DataError:
             refused += 1
     assert refused > 100
