@@ -50,9 +50,10 @@ if TYPE_CHECKING:
     from dit_toolkit.diffusion.schedule import Schedule
     from dit_toolkit.drawing.draw import sample
     from dit_toolkit.evaluation import evaluate
-    from dit_toolkit.imageset import ImageSet, Moments
+    from dit_toolkit.imageset import ImageSet
     from dit_toolkit.interop.exporting import export_model
     from dit_toolkit.interop.importing import import_model
+    from dit_toolkit.moments import Moments
     from dit_toolkit.nn.attention import attend
     from dit_toolkit.nn.layers import modulate
     from dit_toolkit.random import Generator
@@ -122,7 +123,7 @@ _LAZY = {
     "Denoiser": "diffusion.denoiser",
     "Generator": "random",
     "ImageSet": "imageset",
-    "Moments": "imageset",
+    "Moments": "moments",
     "Prediction": "diffusion.denoiser",
     "Schedule": "diffusion.schedule",
     "Trained": "sampling",

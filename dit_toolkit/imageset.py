@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
@@ -11,6 +10,7 @@ from attrs import frozen
 
 from dit_toolkit import stop
 from dit_toolkit.errors import DataError, Interrupted
+from dit_toolkit.moments import Moments
 from dit_toolkit.progress import progress
 
 if TYPE_CHECKING:
@@ -20,8 +20,6 @@ T = TypeVar("T")
 
 BLOCK = 500
 """Images that are held at once."""
-ROWS = 4_096
-"""Rows of features that are held in float64 at once."""
 PARTS = 10
 """Parts, each of which is left out once to estimate the error of a metric."""
 
@@ -35,45 +33,6 @@ class Pixels(Protocol):
 
     def __len__(self) -> int: ...
     def __getitem__(self, index: np.ndarray) -> np.ndarray: ...
-
-
-@frozen(eq=False)
-class Moments:
-    """Mean and covariance of features."""
-
-    count: int
-    mean: np.ndarray
-    """(D,) float64."""
-    covariance: np.ndarray
-    """(D, D) float64, divided by count - 1."""
-
-    @cached_property
-    def root(self) -> np.ndarray:
-        """The symmetric root (D, D) of the covariance, also where that has less than full rank."""
-        values, vectors = np.linalg.eigh(self.covariance)
-        root: np.ndarray = vectors * np.sqrt(np.clip(values, 0, None)) @ vectors.T
-        return root
-
-    @classmethod
-    def of(cls, values: np.ndarray) -> Moments:
-        """Those of values (N, D), in float64 block by block."""
-        count, size = values.shape
-        mean, scatter = np.zeros(size), np.zeros((size, size))
-        for start in range(0, count, ROWS):
-            mean += values[start : start + ROWS].sum(0, dtype=np.float64) / count
-        for start in range(0, count, ROWS):
-            centred = values[start : start + ROWS] - mean  # (n, D)
-            scatter += centred.T @ centred
-        return cls(count, mean, scatter / max(count - 1, 1))
-
-    def without(self, part: Moments) -> Moments:
-        """Those of all values but the ones in `part` (Chan et al. 1979, turned round)."""
-        count = self.count - part.count
-        mean = (self.count * self.mean - part.count * part.mean) / count
-        between = mean - part.mean
-        scatter = self.covariance * (self.count - 1) - part.covariance * max(part.count - 1, 0)
-        scatter -= count * part.count / self.count * np.outer(between, between)
-        return Moments(count, mean, scatter / max(count - 1, 1))
 
 
 @frozen

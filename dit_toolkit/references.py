@@ -14,7 +14,8 @@ from dit_toolkit.components import Extractor
 from dit_toolkit.errors import DataError
 from dit_toolkit.files import aside, refuse_existing, storage
 from dit_toolkit.images import MEMBER, read_npz
-from dit_toolkit.imageset import ImageSet, Moments, Stored
+from dit_toolkit.imageset import ImageSet, Stored
+from dit_toolkit.moments import Moments
 from dit_toolkit.recipe.structure import unstructure
 
 META = "meta"

@@ -9,7 +9,8 @@ from attrs import frozen
 from dit_toolkit import stop
 from dit_toolkit.components import Metric, RealImages
 from dit_toolkit.errors import DataError, Interrupted
-from dit_toolkit.imageset import ImageSet, Moments, Stored
+from dit_toolkit.imageset import ImageSet, Stored
+from dit_toolkit.moments import Moments
 
 RNG = np.random.default_rng(0)
 
@@ -49,7 +50,7 @@ def make_set(n=1_203, **kwargs):
 
 def test_moments_are_those_of_numpy_whatever_the_block(monkeypatch):
     values = RNG.normal(1e3, 1, (1_001, 6)).astype(np.float32)
-    monkeypatch.setattr("dit_toolkit.imageset.ROWS", 17)
+    monkeypatch.setattr("dit_toolkit.moments.ROWS", 17)
     moments = Moments.of(values)
     np.testing.assert_allclose(moments.mean, values.mean(0, dtype=float), rtol=1e-14)
     np.testing.assert_allclose(moments.covariance, np.cov(values.astype(float), rowvar=False), rtol=1e-10, atol=1e-12)

@@ -9,8 +9,9 @@ from attrs import frozen
 
 from dit_toolkit.components import Extractor, Metric, RealImages
 from dit_toolkit.errors import DataError
-from dit_toolkit.imageset import ROWS, ImageSet, Moments
+from dit_toolkit.imageset import ImageSet
 from dit_toolkit.metrics.on_features import error_of_mean
+from dit_toolkit.moments import ROWS, Moments
 
 
 @frozen(kw_only=True)

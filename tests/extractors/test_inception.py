@@ -15,8 +15,9 @@ from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics
 from dit_toolkit.errors import DataError, MissingDataError
 from dit_toolkit.extractors.inception import URLS, Inception
 from dit_toolkit.extractors.weights import read_state
-from dit_toolkit.imageset import ImageSet, Moments
+from dit_toolkit.imageset import ImageSet
 from dit_toolkit.metrics.frechet_distance import frechet_distance
+from dit_toolkit.moments import Moments
 from dit_toolkit.nn import inception
 from tests.extractors.networks import he_initialised
 

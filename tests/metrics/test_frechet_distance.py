@@ -8,9 +8,9 @@ from dit_toolkit.components import RealImages
 from dit_toolkit.datasets.fashion import Fashion as Data
 from dit_toolkit.evaluation import real_images
 from dit_toolkit.extractors.fashion import Fashion
-from dit_toolkit.imageset import Moments
 from dit_toolkit.metrics import frechet_distance as module
 from dit_toolkit.metrics.frechet_distance import FrechetDistance, influence
+from dit_toolkit.moments import Moments
 from tests.metrics.given import Given, normal, pair
 
 RNG = np.random.default_rng(0)

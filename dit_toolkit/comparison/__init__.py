@@ -15,15 +15,14 @@ import attrs
 import numpy as np
 import torch
 from attrs import field, frozen
-from rich import box
-from rich.table import Table
 
 from dit_toolkit import stop
-from dit_toolkit.comparison_plot import draw
+from dit_toolkit.comparison.plot import draw
+from dit_toolkit.comparison.shown import table
 from dit_toolkit.components import Metric, RealImages, Sampler
 from dit_toolkit.drawing.facts import describe
 from dit_toolkit.errors import DataError, Interrupted, RecipeError, StorageError
-from dit_toolkit.evaluation import ARROWS, classes_of, perfect, real_of, settings
+from dit_toolkit.evaluation import classes_of, perfect, real_of, settings
 from dit_toolkit.grids.sheet import grid
 from dit_toolkit.images import NpzWriter, read_npz, to_uint8
 from dit_toolkit.imageset import ImageSet
@@ -31,6 +30,8 @@ from dit_toolkit.progress import log, progress, share
 from dit_toolkit.recipe.sizes import sizes
 from dit_toolkit.recipe.structure import unstructure
 from dit_toolkit.sampling import Trained, labels_of
+
+__all__ = ["Comparison", "Outcome", "compare", "faults", "name_of", "table"]
 
 SHOWN = 16
 """Samples of every setting in the picture."""
@@ -182,29 +183,6 @@ def name_of(sampler: Sampler) -> str:
     return " ".join([f"{sampler.kind}{steps}", *options])
 
 
-def table(result: Comparison) -> Table:
-    """Lay the comparison out for a terminal; a star marks what is recommended."""
-    common = result.settings
-    guidance = f"cfg_scale {common['cfg_scale']:g}, " if "cfg_scale" in common else ""
-    title = f"{common['num_samples']:,} samples each, {guidance}{common['weights']} weights"
-    laid = Table(title=title, caption=f"★ {result.rule}", box=box.SIMPLE_HEAD, caption_justify="left", pad_edge=False)
-    laid.add_column("sampler", no_wrap=True)
-    for column in (
-        "evaluations\nan image",
-        "ms an\nimage",
-        *(f"{m}\n{ARROWS[h]}" for m, h in result.directions.items()),
-    ):
-        laid.add_column(column, justify="right")
-    for o in result.outcomes:
-        marked = o.name == result.recommended
-        cells = [f"{o.evaluations:g}", f"{1000 * o.seconds:.3g}", *(f"{value:.4g}" for value in o.scores.values())]
-        name = o.name.replace(" cfg_scale=", " cfg ")
-        laid.add_row(f"{name} ★" if marked else name, *cells, style="bold" if marked else None)
-    laid.add_section()
-    laid.add_row("real images", "", "", *(f"{value:.4g}" for value in result.floors.values()))
-    return laid
-
-
 def _outcome(entry: _Entry, labels: np.ndarray, real: RealImages, out: Path) -> Outcome:
     """Find or draw the samples of one sampler, and judge them."""
     name, trained, sampler = entry.name, entry.trained, entry.sampler
@@ -283,10 +261,9 @@ def _worse(metric: Metric, value: float, floor: float) -> float:
 
 
 def _common(trained: Trained, labels: np.ndarray, cfg_scales: Sequence[float]) -> dict[str, Any]:
-    counts = np.bincount(labels, minlength=trained.recipe.model.num_classes)
     facts = {
         "num_samples": len(labels),
-        "classes": classes_of(counts),
+        "classes": classes_of(labels, trained.recipe.model.num_classes),
         **settings(trained.recipe),
         "weights": trained.weights,
         "step": trained.step,
