@@ -109,33 +109,36 @@ def spawn(n: int, argv: Sequence[str], *, program: Sequence[str] = (sys.executab
             _send(signal.SIGKILL, children)
             for child in children:
                 child.wait()
-                os.close(child.stack)
+                for pipe in child.pipes:
+                    os.close(pipe)
 
 
 class _Child(subprocess.Popen[bytes]):
     """A process that was started."""
 
-    stack: int
-    """End of the pipe on which it shows its stack; on stderr, those of several threads and processes would mix."""
+    pipes: Sequence[int]
+    """Ends of the pipes on which it shows its stack, see `watchdog.PIPES`."""
 
 
 def _start(command: Sequence[str], env: dict[str, str]) -> _Child:
-    ours, theirs = os.pipe()
+    ours, theirs = zip(*(os.pipe() for _ in watchdog.PIPES), strict=True)
     try:
         child = _Child(
             command,
-            env={**env, watchdog.STACK: str(theirs)},
+            env={**env, **dict(zip(watchdog.PIPES, map(str, theirs), strict=True))},
             stdin=subprocess.DEVNULL,
-            pass_fds=[theirs],
+            pass_fds=theirs,
             start_new_session=True,  # or Ctrl-C would reach the children twice
             preexec_fn=_tie_to(os.getpid()),
         )
     except BaseException:
-        os.close(ours)
+        for pipe in ours:
+            os.close(pipe)
         raise
     finally:
-        os.close(theirs)
-    child.stack = ours
+        for pipe in theirs:
+            os.close(pipe)
+    child.pipes = ours
     return child
 
 
@@ -198,14 +201,16 @@ def _ask(children: Sequence[_Child]) -> None:
 
 
 def _show(child: _Child, wait: float = 0.0) -> None:
-    """Show on stderr the stack that a process has shown since the last time, or begins to show within some seconds."""
-    told = b""
-    while select.select([child.stack], [], [], PAUSE if told else wait)[0]:
-        if not (part := os.read(child.stack, 1 << 16)):  # Its end is closed.
-            break
-        told += part
-    if told:
-        log(told.decode(errors="replace").rstrip())
+    """Show on stderr the stacks that a process has shown since the last time, or begins to show within some seconds."""
+    told, left = dict.fromkeys(child.pipes, b""), [*child.pipes]
+    while left and (ready := select.select(left, [], [], PAUSE if any(told.values()) else wait)[0]):
+        for pipe in ready:
+            if part := os.read(pipe, 1 << 16):
+                told[pipe] += part
+            else:  # Its end is closed.
+                left.remove(pipe)
+    for stack in filter(None, told.values()):
+        log(stack.decode(errors="replace").rstrip())
 
 
 def _halted(pid: int) -> bool:

@@ -14,12 +14,15 @@ from contextlib import contextmanager, suppress
 STARTUP = 300.0
 """Least seconds before the first sign of life: imports, reading data and building a model take their time."""
 STDERR = 2
-STACK = "DIT_TOOLKIT_STACK"
-"""Variable with the number of the open pipe that the stack is written to on SIGUSR2; stderr where it is not set."""
+STACK, SILENCE = PIPES = "DIT_TOOLKIT_STACK", "DIT_TOOLKIT_SILENCE"
+"""Variables with the numbers of the open pipes that the stack is written to: on SIGUSR2, and after too long a silence.
+
+Both may happen at once, in several processes, which would mix on stderr; that is taken where a variable is not set.
+"""
 _EVERY = 1.0
 """Seconds between two windings of the clock, which is a thread of its own."""
 
-_pipe = STDERR
+_pipes: dict[str, int] = {}
 _seconds = 0.0
 _wound = 0.0
 _thread = 0
@@ -36,10 +39,11 @@ def watching(seconds: float) -> Iterator[None]:
     _seconds, _wound, _thread = seconds, 0.0, threading.get_ident()
     if not faulthandler.is_enabled():
         faulthandler.enable(file=STDERR)
+    _pipe(SILENCE)  # Also where it is not watched: what this process starts is not to find it.
     if hasattr(faulthandler, "register"):
-        faulthandler.register(signal.SIGUSR2, file=_stack())
+        faulthandler.register(signal.SIGUSR2, file=_pipe(STACK))
     if seconds:
-        faulthandler.dump_traceback_later(max(seconds, STARTUP), exit=True, file=STDERR)
+        _wind(max(seconds, STARTUP))
     try:
         yield
     finally:
@@ -61,7 +65,7 @@ def beat() -> None:
         and (now := time.monotonic()) - _wound >= min(_EVERY, _seconds / 4)
     ):
         _wound = now
-        faulthandler.dump_traceback_later(_seconds, exit=True, file=STDERR)
+        _wind(_seconds)
 
 
 @contextmanager
@@ -90,12 +94,18 @@ def paused() -> Iterator[None]:
         beat()
 
 
-def _stack() -> int:
-    """The pipe to the process that started this one, or stderr; those that this one starts do not inherit it."""
-    global _pipe
-    number = os.environ.pop(STACK, "")
-    with suppress(OSError):
-        if number and stat.S_ISFIFO(os.fstat(int(number)).st_mode):
-            os.set_inheritable(int(number), False)
-            _pipe = int(number)
-    return _pipe
+def _wind(seconds: float) -> None:
+    """Let this process show its stack and end after so many seconds, unless it is wound again before."""
+    faulthandler.dump_traceback_later(seconds, exit=True, file=_pipe(SILENCE))
+
+
+def _pipe(name: str) -> int:
+    """A pipe to the process that started this one, or stderr; those that this one starts do not inherit it."""
+    if name not in _pipes:
+        _pipes[name] = STDERR
+        number = os.environ.pop(name, "")
+        with suppress(OSError):
+            if number and stat.S_ISFIFO(os.fstat(int(number)).st_mode):
+                os.set_inheritable(int(number), False)
+                _pipes[name] = int(number)
+    return _pipes[name]

@@ -244,6 +244,22 @@ print(watchdog.STACK in os.environ, os.get_inheritable(pipe))
     assert err.count("in here") == 1
 
 
+def test_stacks_of_processes_that_are_silent_at_once_do_not_mix(capfd):
+    script = """
+import signal, time
+from dit_toolkit import watchdog
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+def silent_here():
+    time.sleep(60)
+with watchdog.watching(1):
+    watchdog.beat()
+    silent_here()
+"""
+    assert spawn(3, [], program=python(script)) == 1
+    err = capfd.readouterr().err
+    assert err.count("Timeout (0:00:01)!") == err.count("in silent_here") == 3
+
+
 def test_a_stack_may_be_larger_than_a_pipe(capfd):
     script = f"import os; os.write(int(os.environ[{watchdog.STACK!r}]), b'x' * 300_000)"
     assert spawn(1, [], program=python(script)) == 0
