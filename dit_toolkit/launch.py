@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from dit_toolkit import watchdog
+from dit_toolkit import stop, watchdog
 from dit_toolkit.errors import DitToolkitError, Interrupted
 from dit_toolkit.progress import log
 
@@ -32,7 +32,6 @@ TELLING = 5.0
 """Seconds in which processes that are asked for their stacks must begin to show them."""
 PAUSE = 0.2
 """Seconds of silence after which it has shown it all."""
-SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGUSR1") if hasattr(signal, name)]
 _PDEATHSIG = 1
 
 
@@ -85,7 +84,7 @@ def gpus() -> int:
 def spawn(n: int, argv: Sequence[str], *, program: Sequence[str] = (sys.executable, "-m", "dit_toolkit")) -> int:
     """Run n copies of `program argv` as ranks 0 to n - 1 until all have ended; return the exit code of the whole.
 
-    SIGTERM, SIGINT and SIGUSR1 are passed on. When a process fails, the others get SIGTERM after PATIENCE seconds
+    What asks to stop (`stop.SIGNALS`) is passed on. When a process fails, the others get SIGTERM after PATIENCE seconds
     and SIGKILL another GRACE seconds later; those that are left then hang, and show before where (see `watchdog`). The
     code is that of the first failure; 3 (stopped, resumable) is no failure and ends nobody. The processes never outlive
     this one (Linux).
@@ -228,14 +227,16 @@ def _send(number: int, children: Sequence[_Child]) -> None:
 
 @contextmanager
 def _collecting() -> Iterator[list[int]]:
-    """Collect SIGNALS in a list instead of acting on them."""
+    """Collect the signals that ask to stop in a list instead of acting on them."""
     received: list[int] = []
-    before = {number: signal.signal(number, lambda number, _: received.append(number)) for number in SIGNALS}
-    try:
+
+    def collect(number: int, _: object) -> None:
+        received.append(number)
+        if number == signal.SIGHUP:
+            stop.leave_terminal()
+
+    with stop.handling(collect):
         yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _tie_to(parent: int) -> Callable[[], None] | None:

@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Protocol, TypeVar
 
 from dit_toolkit import watchdog
@@ -23,9 +23,10 @@ def is_main() -> bool:
 
 
 def log(text: str) -> None:
-    """Write a line to stderr."""
+    """Write a line to stderr; that it cannot be written, as to a full disk or a lost terminal, ends nothing."""
     if is_main():
-        print(text, file=sys.stderr, flush=True)  # noqa: T201 - the one place that writes to stderr
+        with suppress(OSError):
+            print(text, file=sys.stderr, flush=True)  # noqa: T201 - the one place that writes to stderr
 
 
 def warn(text: str) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
 NAME = "stop"
 """A file of this name in a run folder stops the run."""
 _LOOK = 1.0
@@ -36,8 +37,29 @@ def requested() -> str | None:
 
 
 @contextmanager
+def handling(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Call a handler for SIGNALS; not for SIGHUP where it is ignored, as under nohup."""
+    heard = [number for number in SIGNALS if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, handler) for number in heard}
+    try:
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
+
+
+def leave_terminal() -> None:
+    """Write into the void what would go to a terminal: it is gone after SIGHUP, and writing to it would be an error."""
+    void = os.open(os.devnull, os.O_RDWR)
+    for stream in (0, 1, 2):
+        if stat.S_ISCHR(os.fstat(stream).st_mode):
+            os.dup2(void, stream)
+    os.close(void)
+
+
+@contextmanager
 def listening(deadline: float | None = None) -> Iterator[None]:
-    """Turn SIGTERM, SIGINT and SIGUSR1 into the flag; a second SIGINT ends the process at once.
+    """Turn SIGTERM, SIGINT, SIGUSR1 and SIGHUP into the flag; a second SIGINT ends the process at once.
 
     Inside another such block what has asked to stop already still does.
 
@@ -49,13 +71,11 @@ def listening(deadline: float | None = None) -> Iterator[None]:
     if _on_signal not in map(signal.getsignal, SIGNALS):
         _requested = None
     _deadline, _file = deadline, None
-    before = {number: signal.signal(number, _on_signal) for number in SIGNALS}
     try:
-        yield
+        with handling(_on_signal):
+            yield
     finally:
         _deadline, _file = outer, None
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def watch(folder: Path, *, clear: bool) -> None:
@@ -70,4 +90,6 @@ def _on_signal(number: int, _frame: FrameType | None) -> None:
     global _requested
     if _requested == "SIGINT" and number == signal.SIGINT:
         os._exit(130)
+    if number == signal.SIGHUP:
+        leave_terminal()
     _requested = signal.Signals(number).name

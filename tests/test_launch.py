@@ -180,8 +180,9 @@ def test_a_killed_process_is_named(capfd):
     assert "error: process 0 of 1 was ended by SIGKILL (out of memory?)" in capfd.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGUSR1"])
-def test_signals_are_passed_on(tmp_path, name):
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGUSR1", "SIGHUP"])
+def test_signals_are_passed_on(tmp_path, monkeypatch, name):
+    monkeypatch.setattr("dit_toolkit.stop.leave_terminal", lambda: None)
     script = f"""
 import os, signal, sys, time
 from pathlib import Path

@@ -27,7 +27,7 @@ from dit_toolkit.training.pictures import Pictures
 from tests.conftest import ROOT, SMALL
 from tests.data import image_tree
 
-WAYS = ("SIGTERM", "SIGUSR1", "SIGINT", "time", "file")
+WAYS = ("SIGTERM", "SIGUSR1", "SIGINT", "SIGHUP", "time", "file")
 PHASES = {
     "first batch": (SingleEngine, "backward", 1),
     "training": (SingleEngine, "step", 2),
@@ -42,8 +42,9 @@ PHASES = {
 
 @pytest.fixture(autouse=True)
 def eager(monkeypatch):
-    """Look for the file at every step."""
+    """Look for the file at every step, and leave the terminal of the tests alone."""
     monkeypatch.setattr(stop, "_LOOK", 0.0)
+    monkeypatch.setattr(stop, "leave_terminal", lambda: None)
 
 
 def fashion(*changes: str) -> Recipe:
