@@ -7,7 +7,6 @@ old checkpoints pruned. A reader believes a folder whose manifest and hashes hol
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import shutil
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from dit_toolkit.errors import CheckpointError, StorageError
-from dit_toolkit.files import fsync, remove, rename, write
+from dit_toolkit.files import fsync, remove, rename, sha256_of_file, write
 from dit_toolkit.progress import warn
 
 FORMAT = 1
@@ -130,20 +129,11 @@ def verify(path: Path, only: str | None = None) -> list[str]:
             faults.append(f"{name} is missing")
         elif file.stat().st_size != size:
             faults.append(f"{name} has {file.stat().st_size} bytes instead of {size}")
-        elif sha256(file) != digest:
+        elif sha256_of_file(file) != digest:
             faults.append(f"{name} has changed since it was written")
     if only is not None and only not in files:
         faults.append(f"{only} is not part of it")
     return faults
-
-
-def sha256(path: Path) -> str:
-    """SHA-256 of a file."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _is_entry(value: Any) -> bool:

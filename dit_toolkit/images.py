@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 from dit_toolkit.errors import DataError, StorageError
-from dit_toolkit.files import fsync
+from dit_toolkit.files import fsync, some
 
 T = TypeVar("T")
 
@@ -216,10 +216,10 @@ class FolderImages:
         if not self.names:
             raise DataError(f"{path}: holds no .png or .jpg file" if path.is_dir() else f"{path}: no such folder")
         sizes = [_open(name, lambda picture: picture.size) for name in self.names]
-        for name, size in zip(self.names, sizes, strict=True):
-            if size != sizes[0]:
-                seen, first = (f"{width} x {height}" for width, height in (size, sizes[0]))
-                raise DataError(f"{name}: {seen} pixels, but {self.names[0].name} has {first}; all must have one size")
+        odd = [f"{n.name} {w} x {h}" for n, (w, h) in zip(self.names, sizes, strict=True) if (w, h) != sizes[0]]
+        if odd:
+            first = " x ".join(map(str, sizes[0]))
+            raise DataError(f"{path}: all must have one size; {self.names[0].name} has {first} pixels, but {some(odd)}")
         self.shape = (len(self.names), sizes[0][1], sizes[0][0], 3)
 
     def __len__(self) -> int:

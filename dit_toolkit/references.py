@@ -12,7 +12,7 @@ from attrs import field, frozen
 
 from dit_toolkit.components import Extractor
 from dit_toolkit.errors import DataError
-from dit_toolkit.files import aside, refuse_existing, storage
+from dit_toolkit.files import aside, refuse_existing, sha256_of_file, storage
 from dit_toolkit.images import MEMBER, read_npz
 from dit_toolkit.imageset import ImageSet, Stored
 from dit_toolkit.moments import Moments
@@ -30,7 +30,7 @@ class Reference:
 
     images: ImageSet
     facts: dict[str, Any] = field(factory=dict)
-    """What the file says of itself, as plain JSON."""
+    """What the file says of itself and its SHA-256, as plain JSON."""
 
 
 def write_reference(
@@ -84,10 +84,11 @@ def read_reference(path: Path, device: str = "cpu") -> Reference:
     if not path.is_file():
         raise DataError(f"{path}: no such file; a reference is made by `dit-toolkit reference RECIPE --out {path}`")
     try:
+        digest = sha256_of_file(path)
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             names = set(arrays.files)
             if META in names:
-                return _read_own(path, arrays, device)
+                return _read_own(path, arrays, device, digest)
             for pair in ADM.values():
                 if len(names.intersection(pair)) == 1:
                     raise DataError(f"{path}: holds one of {pair[0]} and {pair[1]} alone; a distance needs both")
@@ -109,11 +110,13 @@ def read_reference(path: Path, device: str = "cpu") -> Reference:
         )
     pixels = read_npz(path) if MEMBER.removesuffix(".npy") in names else None
     images = ImageSet(pixels, stored=stored, device=device, name=str(path))
-    facts = {"image": [3, *pixels.shape[1:3]]} if pixels is not None else {}
-    return Reference(images=images, facts={"count": len(images) or None, "adm": bool(stored), **facts})
+    facts: dict[str, Any] = {"count": len(images) or None, "adm": bool(stored), "sha256": digest}
+    if pixels is not None:
+        facts["image"] = [3, *pixels.shape[1:3]]
+    return Reference(images=images, facts=facts)
 
 
-def _read_own(path: Path, arrays: Any, device: str) -> Reference:
+def _read_own(path: Path, arrays: Any, device: str, digest: str) -> Reference:
     try:
         meta = json.loads(str(arrays[META]))
         version = meta["reference"]
@@ -130,7 +133,7 @@ def _read_own(path: Path, arrays: Any, device: str) -> Reference:
         labels = _labels(path, arrays, int(meta["count"])) if "labels" in arrays.files else None
     except (KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path}: is no whole reference ({type(error).__name__}: {error})") from None
-    meta["extractors"] = extractors
+    meta |= {"extractors": extractors, "sha256": digest}
     return Reference(images=ImageSet(None, labels, stored=stored, device=device, name=str(path)), facts=meta)
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from dit_toolkit import checkpoint
 from dit_toolkit.build import build_model
 from dit_toolkit.errors import CheckpointError
+from dit_toolkit.files import sha256_of_file
 from dit_toolkit.recipe.autoencoder import AnyRecipe
 from dit_toolkit.recipe.load import apply, dumps, parse_resolved, read_resolved
 from dit_toolkit.recipe.origins import Origin, parse_origins
@@ -215,7 +216,7 @@ def _read_file(
         step=int(step) if step.isdecimal() else 0,
         provenance=provenance,
         name=path.name,
-        digest=checkpoint.sha256(path),
+        digest=sha256_of_file(path),
     )
 
 

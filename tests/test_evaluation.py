@@ -13,6 +13,7 @@ from rich.console import Console
 from dit_toolkit.autoencoders.identity import Identity
 from dit_toolkit.components import Metric, RealImages
 from dit_toolkit.datasets.fashion import Fashion
+from dit_toolkit.datasets.image_folder import ImageFolder
 from dit_toolkit.errors import DataError
 from dit_toolkit.evaluation import (
     T95,
@@ -31,7 +32,7 @@ from dit_toolkit.imageset import ImageSet
 from dit_toolkit.metrics.class_accuracy import ClassAccuracy
 from dit_toolkit.metrics.frechet_distance import FrechetDistance
 from dit_toolkit.metrics.memorisation import Memorisation
-from dit_toolkit.references import Reference, write_reference
+from dit_toolkit.references import Reference, read_reference, write_reference
 
 SPLITS = real_images(Fashion())
 FD = FrechetDistance(extractor=Classifier())
@@ -251,6 +252,16 @@ def test_a_reference_file_takes_the_place_of_the_held_out_images(tmp_path):
     assert results.scores["fd-fashion"].floor_split == "train"
     expected = FD.compute(ImageSet(*draw(100)), RealImages(SPLITS.reference.apart(np.arange(400))))
     assert results.scores["fd-fashion"].value == pytest.approx(expected, rel=1e-12)
+
+
+def test_images_that_cannot_be_read_beside_a_reference_are_told(tmp_path, capsys):
+    write_reference(tmp_path / "ref.npz", SPLITS.reference.apart(np.arange(40)), [Classifier()], {})
+    missing = ImageFolder(path=str(tmp_path / "nowhere"), num_classes=10)
+    real = real_images(missing, reference=read_reference(tmp_path / "ref.npz"))
+    assert (len(real.reference.moments(Classifier(), "features").mean), real.train) == (128, None)
+    told = capsys.readouterr().err
+    assert told.count("warning: no ") == 2
+    assert f"no train images beside the reference: dataset.path: there is no folder {tmp_path / 'nowhere'}" in told
 
 
 def test_some_images_are_taken_evenly():

@@ -195,7 +195,8 @@ class TestReadFolder:
     def test_sizes_must_agree(self, tmp_path):
         Image.fromarray(IMAGES[0]).save(tmp_path / "a.png")
         Image.fromarray(IMAGES[1, :4]).save(tmp_path / "b.png")
-        with pytest.raises(DataError, match=r"b\.png: 6 x 4 pixels, but a\.png has 6 x 8"):
+        Image.fromarray(IMAGES[1, :, :5]).save(tmp_path / "c.png")
+        with pytest.raises(DataError, match=r"a\.png has 6 x 8 pixels, but b\.png 6 x 4, c\.png 5 x 8"):
             read_folder(tmp_path)
 
     def test_nothing_or_damaged(self, tmp_path):

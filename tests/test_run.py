@@ -152,7 +152,7 @@ def test_a_checkpoint_is_verified_by_one_of_the_processes(small_run, tmp_path, m
     recipe, trained = small_run
     folder = shutil.copytree(trained, tmp_path / "run", ignore=shutil.ignore_patterns("samples"))
     told, main_alone = newest(folder / "checkpoints"), distributed.main_alone
-    monkeypatch.setattr("dit_toolkit.checkpoint.sha256", None)
+    monkeypatch.setattr("dit_toolkit.checkpoint.sha256_of_file", None)
     monkeypatch.setattr(
         distributed,
         "main_alone",

@@ -157,8 +157,6 @@ def _evaluate(
         kept = attrs.evolve(recipe.evaluate, metrics=list(metrics) or recipe.evaluate.metrics)
         if reference:
             kept = attrs.evolve(kept, reference=str(reference))
-        if read.labels is None:
-            raise DataError(f"{path.with_suffix('.json')}: no such file; it holds the labels of {path.name}")
         recipe = attrs.evolve(recipe, evaluate=kept)
         return evaluation.evaluate(read.images, read.labels, recipe, facts=read.facts, device=device)
     found = read_reference(reference or Path(), device)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,23 @@ from attrs import frozen
 from dit_toolkit.errors import DataError
 from dit_toolkit.images import SUFFIXES, FolderImages, read_folder, read_npz
 from dit_toolkit.imageset import Pixels
+from dit_toolkit.recipe.text import show
+
+SIDECAR: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "labels": (
+        lambda x: isinstance(x, list) and all(type(label) is int and label >= 0 for label in x),
+        "a list of class numbers",
+    ),
+    "class_names": (
+        lambda x: isinstance(x, list) and all(isinstance(name, str) for name in x),
+        "a list of the names of all classes",
+    ),
+    "step": (lambda x: type(x) is int, "a whole number"),
+    "weights": (lambda x: isinstance(x, str), "a string"),
+    "cfg_scale": (lambda x: type(x) in (int, float), "a number"),
+    "sampler": (lambda x: isinstance(x, dict) and isinstance(x.get("kind"), str), "a table with a kind"),
+}
+"""What is read of the .json beside samples, where it is there: whether a value is sound, and what it should be."""
 
 
 @frozen(kw_only=True)
@@ -41,7 +58,7 @@ def read_samples(path: Path) -> Samples:
     """
     images = FolderImages(path) if path.is_dir() else read_npz(path)
     facts = read_sidecar(path) if path.with_suffix(".json").exists() else {}
-    labels = _labels(path, facts, len(images)) if facts else None
+    labels = _labels(path, facts, len(images))
     names = facts.get("class_names") or []
     if not isinstance(names, list) or (names and labels is not None and labels.max() >= len(names)):
         raise DataError(f"{path.with_suffix('.json')}: class_names must be a list that has a name for every label")
@@ -65,6 +82,8 @@ def read_labelled(path: Path, most: int | None = None) -> Labelled:
         return _unlabelled(images)
     sidecar = read_sidecar(path)
     labels = _labels(path, sidecar, len(images))
+    if labels is None:
+        return _unlabelled(images)
     count = int(labels.max()) + 1
     names = sidecar.get("class_names") or [str(label) for label in range(count)]
     if len(names) < count:
@@ -73,10 +92,10 @@ def read_labelled(path: Path, most: int | None = None) -> Labelled:
 
 
 def read_sidecar(samples: Path) -> dict[str, Any]:
-    """Read the .json file beside samples; its `labels` are a list of whole numbers from 0 up.
+    """Read the .json file beside samples; `labels`, where it has them, are a list of whole numbers from 0 up.
 
     Raises:
-        DataError: it is not there, cannot be read or has no such labels.
+        DataError: it is not there, cannot be read, or something in it is not of the type that `sample` writes.
     """
     path = samples.with_suffix(".json")
     try:
@@ -85,18 +104,18 @@ def read_sidecar(samples: Path) -> dict[str, Any]:
         raise DataError(f"{path}: no such file; it holds the labels of {samples.name}") from None
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: cannot be read ({error})") from None
-    labels = found.get("labels") if isinstance(found, dict) else None
-    if (
-        not isinstance(found, dict)
-        or not isinstance(labels, list)
-        or not all(type(label) is int and label >= 0 for label in labels)
-    ):
-        raise DataError(f"{path}: `labels` must be a list of class numbers")
+    if not isinstance(found, dict):
+        raise DataError(f"{path}: must hold a table of what is known of {samples.name}; it holds {show(found)}")
+    for name, (sound, what) in SIDECAR.items():
+        if found.get(name) is not None and not sound(found[name]):
+            raise DataError(f"{path}: `{name}` must be {what}; got {show(found[name])}")
     return found
 
 
-def _labels(path: Path, sidecar: dict[str, Any], count: int) -> np.ndarray:
-    """The class of each of so many images, (N,)."""
+def _labels(path: Path, sidecar: dict[str, Any], count: int) -> np.ndarray | None:
+    """The class of each of so many images, (N,), where they are known."""
+    if sidecar.get("labels") is None:
+        return None
     labels = np.asarray(sidecar["labels"], dtype=np.int64)
     if len(labels) != count:
         raise DataError(f"{path}: {count} images, but {len(labels)} labels in {path.with_suffix('.json').name}")

@@ -44,7 +44,7 @@ __all__ = [
 
 def evaluate(
     images: Pixels,
-    labels: np.ndarray,
+    labels: np.ndarray | None,
     recipe: Recipe,
     *,
     facts: Mapping[str, Any] | None = None,
@@ -54,7 +54,7 @@ def evaluate(
 
     Args:
         images: samples, uint8 (N, H, W, 3), of the size of the recipe's images.
-        labels: the classes asked for, (N,).
+        labels: the classes asked for, (N,); None where they are not known, which some metrics refuse.
         recipe: says what the samples were made with; its dataset gives the real images, or `evaluate.reference`.
         facts: what the .json beside the samples tells of them; it goes before the recipe.
         device: where extractors run.
@@ -63,7 +63,7 @@ def evaluate(
         DataError: images and labels do not fit each other or the dataset, or the reference cannot be read.
         Interrupted: something asked to stop.
     """
-    labels = np.asarray(labels)
+    labels = None if labels is None else np.asarray(labels)
     check(images, labels, recipe.dataset)
     real, reference = real_of(recipe, device)
     samples = ImageSet(images, labels, device=device)
@@ -98,6 +98,8 @@ def compare_with(
     """
     if not metrics:
         raise DataError("no metric was asked for")
+    if twice := {metric.name for metric in metrics if [each.name for each in metrics].count(metric.name) > 1}:
+        raise DataError(f"two metrics are called {', '.join(sorted(twice))}; a value belongs to one")
     start = time.perf_counter()
     scores = judge(metrics, samples, real, worst)
     extractors = {each.name: each for metric in metrics if (each := getattr(metric, "extractor", None))}
@@ -117,7 +119,7 @@ def compare_with(
     )
 
 
-def check(images: Pixels, labels: np.ndarray, dataset: Dataset) -> None:
+def check(images: Pixels, labels: np.ndarray | None, dataset: Dataset) -> None:
     """Refuse samples that cannot be compared with the dataset."""
     _, height, width = dataset.shape
     classes = len(dataset.class_names)
@@ -126,6 +128,8 @@ def check(images: Pixels, labels: np.ndarray, dataset: Dataset) -> None:
         raise DataError(
             f"samples are {dtype} {images.shape}; the dataset {dataset.kind!r} asks for uint8 (N, {height}, {width}, 3)"
         )
+    if labels is None:
+        return
     if labels.shape != (len(images),):
         raise DataError(f"{len(images)} samples, but labels of shape {labels.shape}")
     if labels.min() < 0 or labels.max() >= classes:

@@ -14,6 +14,7 @@ from dit_toolkit.components import Dataset, Metric, RealImages, Split
 from dit_toolkit.errors import DataError
 from dit_toolkit.images import to_uint8
 from dit_toolkit.imageset import ImageSet
+from dit_toolkit.progress import warn
 from dit_toolkit.references import Reference, read_reference
 
 if TYPE_CHECKING:
@@ -34,15 +35,16 @@ def real_images(dataset: Dataset, device: str = "cpu", reference: Reference | No
     """Both splits of a dataset; the held-out one is the reference, unless there is a file.
 
     Raises:
-        DataError: there are no images, as where only latents are; beside a reference file that is no error.
+        DataError: there are no images, as where only latents are; beside a reference file that is a warning.
     """
     sets: list[ImageSet | None] = []
     for name in ("val", "train"):
         try:
             split = dataset.open(name)
-        except DataError:
+        except DataError as error:
             if reference is None:
                 raise
+            warn(f"no {name} images beside the reference: {error.lines[0]}")
             sets.append(None)
             continue
         pixels = _Read(split, (len(split), *dataset.shape[1:], 3))

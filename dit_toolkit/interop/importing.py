@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 import torch
 
-from dit_toolkit import checkpoint
 from dit_toolkit.build import build_model
+from dit_toolkit.files import sha256_of_file
 from dit_toolkit.interop import diffusers, facebook
 from dit_toolkit.interop.aside import written_aside
 from dit_toolkit.interop.diffusers.pipeline import vae_options
@@ -63,7 +63,7 @@ def import_model(
         if set:
             recipe = apply(recipe, set)
             refuse_mismatch(str(source), shapes(state), expected_shapes(recipe))
-        hashes = {path.name: checkpoint.sha256(path) for path in found.files}
+        hashes = {path.name: sha256_of_file(path) for path in found.files}
         origin = {"format": format, "source": source.name, "sha256": hashes}
         text = json.dumps({**provenance(recipe), "imported": origin})
         write_weights(temporary, Weights(recipe=recipe, state=state, kind=found.kind, step=0, provenance=text))

@@ -111,6 +111,10 @@ def _faults(recipe: Recipe, classes: int | None, latent: Shape | None) -> Iterat
         )
     if sample.cfg_channels is not None and latent is not None and sample.cfg_channels > latent[0]:
         yield "sample.cfg_channels", f"must be <= {latent[0]}, the channels of the latent, got {sample.cfg_channels}"
+    names = [metric.name for metric in recipe.evaluate.metrics]
+    for index, name in enumerate(names):
+        if (first := names.index(name)) < index:
+            yield f"evaluate.metrics[{index}]", f"is called {name!r}, and so is evaluate.metrics[{first}]; keep one"
     if train.activation_checkpointing > model.depth:
         yield (
             "train.activation_checkpointing",

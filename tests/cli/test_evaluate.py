@@ -1,5 +1,6 @@
 """Samples against a recipe's held-out images, or a reference file, from the command line."""
 
+import hashlib
 import json
 
 import numpy as np
@@ -82,7 +83,30 @@ def test_a_folder_of_images_without_labels(invoke, images, reference, tmp_path):
     assert "the classes are not known" in result.stderr
     Image.fromarray(images[0][0][:20]).save(tmp_path / "folder/odd.png")
     result = invoke("evaluate", tmp_path / "folder", "--reference", reference)
-    assert "odd.png: 32 x 20 pixels, but 000.png has 32 x 32" in result.stderr
+    assert "all must have one size; 000.png has 32 x 32 pixels, but odd.png 32 x 20" in result.stderr
+
+
+def test_metrics_that_need_no_classes_take_a_folder_without_labels(invoke, images, tmp_path):
+    (tmp_path / "folder").mkdir()
+    for number, pixels in enumerate(images[0]):
+        Image.fromarray(pixels).save(tmp_path / f"folder/{number:03d}.png")
+    result = invoke("evaluate", tmp_path / "folder", "--recipe", RECIPE, "--metrics", f"{FD},memorisation", "--json")
+    found = json.loads(result.stdout)
+    assert found["scores"]["memorisation"]["value"] == 0
+    assert found["scores"]["fd-fashion"]["floor_count"] == 60
+    assert "the classes are not known" in invoke("evaluate", tmp_path / "folder", "--recipe", RECIPE).stderr
+
+
+def test_what_is_told_beside_samples_may_leave_the_labels_out(invoke, samples, reference):
+    samples.with_suffix(".json").write_text('{"step": 7}')
+    found = json.loads(invoke("evaluate", samples, "--reference", reference, "--json").stdout)
+    assert found["settings"]["step"] == 7
+    assert "classes" not in found["settings"]
+
+
+def test_the_reference_is_named_by_its_hash(invoke, samples, reference):
+    found = json.loads(invoke("evaluate", samples, "--reference", reference, "--json").stdout)
+    assert found["settings"]["reference"]["sha256"] == hashlib.sha256(reference.read_bytes()).hexdigest()
 
 
 @pytest.mark.parametrize(
@@ -94,6 +118,7 @@ def test_a_folder_of_images_without_labels(invoke, images, reference, tmp_path):
         (["--reference", "REF", "--metrics", "fid:3"], "--metrics fid:3: expected KIND or a TOML table"),
         (["--reference", "REF", "--metrics", "memorisation"], "memorisation: needs the training images"),
         (["--recipe", str(RECIPE), "--set", "dataset.image_size=28"], "uint8 (60, 32, 32, 3)"),
+        (["--reference", "REF", "--metrics", f"{FD},{FD}"], "two metrics are called fd-fashion"),
         (["--reference", "SAMPLES.json"], "cannot be read as an .npz file"),
     ],
 )
@@ -107,10 +132,15 @@ def test_faults_are_told(invoke, samples, reference, words, message):
 @pytest.mark.parametrize(
     ("sidecar", "message"),
     [
-        (None, "samples.json: no such file"),
+        (None, "the classes are not known; a .json file beside the images has `labels`"),
         ("{", "samples.json: cannot be read"),
-        ("[]", "`labels` must be a list of class numbers"),
+        ("[]", "samples.json: must hold a table of what is known of samples.npz; it holds 0 values []"),
+        ('{"labels": 3}', "`labels` must be a list of class numbers; got int 3"),
         ('{"labels": [1, -1]}', "`labels` must be a list of class numbers"),
+        ('{"cfg_scale": "4"}', "samples.json: `cfg_scale` must be a number; got str '4'"),
+        ('{"sampler": "ddim"}', "samples.json: `sampler` must be a table with a kind; got str 'ddim'"),
+        ('{"step": 1.5}', "samples.json: `step` must be a whole number; got float 1.5"),
+        ('{"weights": 1}', "samples.json: `weights` must be a string; got int 1"),
         ('{"labels": [1]}', "60 images, but 1 labels in samples.json"),
     ],
 )
@@ -131,10 +161,17 @@ def test_reference_faults(invoke, tmp_path):
     assert "exists already" in invoke("reference", RECIPE, "--out", out).stderr
 
 
-@pytest.mark.parametrize("names", [["one", "two"], "names", 3])
-def test_every_label_needs_a_name(invoke, samples, reference, names):
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["one", "two"], "class_names must be a list that has a name for every label"),
+        ("names", "`class_names` must be a list of the names of all classes; got str 'names'"),
+        ([1, 2], "`class_names` must be a list of the names of all classes; got 2 values [1, 2]"),
+    ],
+)
+def test_every_label_needs_a_name(invoke, samples, reference, names, message):
     path = samples.with_suffix(".json")
     path.write_text(json.dumps({**json.loads(path.read_text()), "class_names": names}))
     result = invoke("evaluate", samples, "--reference", reference)
     assert result.exit_code == 2, result.output
-    assert "class_names must be a list that has a name for every label" in " ".join(result.stderr.split())
+    assert message in " ".join(result.stderr.split())

@@ -34,6 +34,10 @@ def test_sizes_follow_from_dataset_autoencoder_patch_and_objective(table):
             " raise that, set cfg_scale = 1 or name a guide",
         ),
         ("sample.cfg_channels=2", "sample.cfg_channels: must be <= 1, the channels of the latent, got 2"),
+        (
+            "evaluate.metrics=[{kind='distance'},{kind='accuracy'},{kind='distance'}]",
+            "evaluate.metrics[2]: is called 'distance', and so is evaluate.metrics[0]; keep one",
+        ),
         ("train.micro_batch_size=24", "train.micro_batch_size: (24) does not divide global_batch_size (64)"),
     ],
 )
