@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from attrs import frozen
 
-from dit_toolkit import distributed
+from dit_toolkit import distributed, watchdog
 from dit_toolkit.errors import DataError
 from dit_toolkit.random import Generator
 from dit_toolkit.recipe.schema import Recipe
@@ -97,4 +97,5 @@ class HeldOut:
             noise = generator.randn_like(x0)  # (n, C, H, W)
             t = torch.full((len(items),), time, dtype=torch.float64)  # (n,)
             columns.append(self.recipe.objective.loss(network, x0, y, noise=noise, t=t))  # (n,)
+            watchdog.beat()
         return torch.stack(columns, 1).double().cpu().numpy()  # (n, times)

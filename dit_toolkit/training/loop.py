@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from dit_toolkit import checkpoint, distributed, stop
+from dit_toolkit import checkpoint, distributed, stop, watchdog
 from dit_toolkit.build import build_model
 from dit_toolkit.errors import Interrupted
 from dit_toolkit.optimizers import build_optimizer
@@ -96,6 +96,7 @@ def train(recipe: AnyRecipe, folder: Path, *, files: Mapping[str, str], resume: 
                 loss = objective_loss(engine, x0, y, generator=generator)  # (n,)
                 engine.backward(loss.mean())
                 seen.add(indices, loss)
+                watchdog.beat()  # A step of many micro-batches may take longer than a process may be silent.
             mean, stopping = distributed.agree(seen.mean(), stop.requested() is not None or saver.failed)
             update = engine.step(lr, faults.largest_norm(mean))
             step += 1

@@ -1,18 +1,21 @@
 """Looking at a model in training leaves the training as it is."""
 
 import json
+from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from dit_toolkit import load_recipe, stop
+from dit_toolkit import load_recipe, stop, watchdog
+from dit_toolkit.backends.single import SingleEngine
 from dit_toolkit.build import build_model
 from dit_toolkit.errors import RecipeError
 from dit_toolkit.evaluation import evaluate
 from dit_toolkit.training.drawing import Drawing
 from dit_toolkit.training.ema import EMA
+from dit_toolkit.training.heldout import HeldOut
 from dit_toolkit.training.judging import Judge
 from dit_toolkit.training.lockstep import Stopped
 from dit_toolkit.training.loop import train
@@ -29,6 +32,18 @@ LOOKS = [
 
 def recipe(*changes):
     return load_recipe(ROOT / "recipes/fashion.toml", set=[*SMALL, "train.log_every=100", *changes])
+
+
+@pytest.mark.parametrize(("owner", "work"), [(SingleEngine, "backward"), (HeldOut, "_losses")])
+def test_every_part_of_a_long_step_is_a_sign_of_life(tmp_path, monkeypatch, owner, work):
+    """A step of many micro-batches may take longer than a process may be silent."""
+    events = []
+    beat, original = watchdog.beat, getattr(owner, work)
+    monkeypatch.setattr(watchdog, "beat", lambda: [beat(), events.append("beat")])
+    monkeypatch.setattr(owner, work, lambda *given: [events.append("work"), original(*given)][1])
+    train(recipe("train.micro_batch_size=1", "train.validate_every=2", "train.validate_images=150"), tmp_path, files={})
+    assert events.count("work") >= 6
+    assert ("work", "work") not in set(pairwise(events))
 
 
 @pytest.fixture
