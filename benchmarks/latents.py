@@ -124,7 +124,7 @@ def main() -> None:
         theirs = cerebras(root / "theirs", min(count, 5_000))
         held = LatentSplit(root / "moments", read_manifest(root / "moments" / NAME), "train", "ram")
         rows = [
-            ("store, gather of float16 samples", rate(sample.gather, count)),
+            ("store, float16 samples and labels", rate(lambda i: (sample.gather(i), sample.labels[i]), count)),
             ("store, batch: float32 samples and labels", rate(sample.batch, count)),
             ("store, batch of moments, mean", rate(moments.batch, count)),
             ("store, batch of moments, drawn", rate(lambda i: moments.batch(i, Generator(0, "train", i)), count)),
@@ -132,10 +132,10 @@ def main() -> None:
             ("latent-files, one .npz for each, mean", rate(theirs.batch, len(theirs))),
             ("raw memory map, index_select", rate(lambda i: torch.index_select(raw, 0, torch.from_numpy(i)), count)),
             ("safe_open, index_select", rate(lambda i: torch.index_select(library, 0, torch.from_numpy(i)), count)),
-            ("one .npy for each, Dataset + DataLoader", slow),
+            ("one .npy for each, Dataset + DataLoader: float16 samples and labels", slow),
         ]
         for name, found in rows:
-            print(f"{name:42} {found:12,.0f} latents/s {found / slow:8.1f} x")
+            print(f"{name:70} {found:12,.0f} latents/s {found / slow:8.1f} x")
 
 
 if __name__ == "__main__":

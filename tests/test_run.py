@@ -47,6 +47,14 @@ def test_without_data_two_commands_are_named_and_nothing_is_left(invoke, tmp_pat
     assert list(tmp_path.iterdir()) == []
 
 
+def test_without_latents_of_other_images_other_commands_are_named(invoke):
+    path = ROOT / "recipes/fashion-latent.toml"
+    assert invoke("run", path).stderr.splitlines()[1:] == [
+        f"  dit-toolkit encode {path} --images DIR --out data/fashion-latents",
+        f"  dit-toolkit encode {path} --set dataset.kind=KIND --out data/fashion-latents",
+    ]
+
+
 def test_without_data_no_process_is_started(invoke, monkeypatch):
     monkeypatch.setattr("dit_toolkit.launch.spawn", None)
     assert invoke("run", ROOT / "recipes/xl2-512.toml", "--procs", "2").exit_code == 2

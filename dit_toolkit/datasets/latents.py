@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from dit_toolkit.latents.reader import LatentSplit
 
 
+IMAGENET = 1000
+"""Classes of ImageNet."""
+
+
 @frozen(kw_only=True)
 class Latents(Encoded):
     """A latent store: what a frozen autoencoder made of labelled images, written by `dit-toolkit encode`."""
@@ -42,13 +46,21 @@ class Latents(Encoded):
         return self._manifest().fingerprint
 
     def check(self) -> None:
-        """Refuse a folder without a store, with the commands that make it for ImageNet."""
-        if not self._there:
+        """Refuse a folder without a store, with the commands that make it."""
+        if self._there:
+            return
+        missing = f"dataset.path: there are no latents in {self.path}"
+        if self.num_classes == IMAGENET:
             raise MissingDataError(
-                f"dataset.path: there are no latents in {self.path}. For ImageNet, two commands make them:",
+                f"{missing}. For ImageNet, two commands make them:",
                 "dit-toolkit prepare imagenet --archives DIR --out data/imagenet",
                 f"dit-toolkit encode RECIPE --images data/imagenet --out {self.path}",
             )
+        raise MissingDataError(
+            f"{missing}. One of these makes them, of images in a folder for each class or of a dataset:",
+            f"dit-toolkit encode RECIPE --images DIR --out {self.path}",
+            f"dit-toolkit encode RECIPE --set dataset.kind=KIND --out {self.path}",
+        )
 
     def open(self, split: Literal["train", "val"]) -> Split:
         """Read the images that the latents were made of; DataError where they are not to be had."""
