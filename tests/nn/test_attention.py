@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from dit_toolkit.errors import DitToolkitError
+from dit_toolkit.nn import products
 from dit_toolkit.nn.attention import CrossAttention, attend
 
 
@@ -55,3 +56,21 @@ def test_cross_attention_to_one_token_returns_that_token_for_all():
     x, context = torch.randn(2, 5, 16), torch.randn(2, 1, 16)
     value = layer.proj(layer.kv(context)[..., 16:])  # (2, 1, 16)
     torch.testing.assert_close(layer(x, context), value.expand(2, 5, 16))
+
+
+@pytest.mark.parametrize("heads_at_a_time", [1, 3, 8])
+def test_products_of_some_heads_at_a_time_are_those_of_all(monkeypatch, heads_at_a_time):
+    """Two images of four heads, 5 queries and 7 keys: the last piece may be a smaller one."""
+    inputs = [torch.randn(2, 4, length, 6, dtype=torch.float64, requires_grad=True) for length in (5, 7, 7)]
+    grad = torch.randn(2, 4, 5, 6, dtype=torch.float64)
+    expected = torch.nn.functional.scaled_dot_product_attention(*inputs)
+    gradients = torch.autograd.grad(expected, inputs, grad)
+    monkeypatch.setattr(products, "PIECE", heads_at_a_time * 5 * 7)
+    calls = []
+    original = products._weights
+    monkeypatch.setattr(products, "_weights", lambda q, k: calls.append(len(q)) or original(q, k))
+    found = attend(*inputs, kernel="math")
+    torch.testing.assert_close(found, expected)
+    for here, there in zip(torch.autograd.grad(found, inputs, grad), gradients, strict=True):
+        torch.testing.assert_close(here, there)
+    assert calls == 2 * {1: [1] * 8, 3: [3, 3, 2], 8: [8]}[heads_at_a_time]
