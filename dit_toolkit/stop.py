@@ -7,7 +7,7 @@ import signal
 import stat
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
@@ -52,8 +52,9 @@ def leave_terminal() -> None:
     """Write into the void what would go to a terminal: it is gone after SIGHUP, and writing to it would be an error."""
     void = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
-        if stat.S_ISCHR(os.fstat(stream).st_mode):
-            os.dup2(void, stream)
+        with suppress(OSError):  # It is closed already.
+            if stat.S_ISCHR(os.fstat(stream).st_mode):
+                os.dup2(void, stream)
     os.close(void)
 
 
