@@ -57,10 +57,10 @@ def read_samples(path: Path) -> Samples:
         DataError: no image is there, one is damaged or of another size, or there are not as many labels as images.
     """
     images = FolderImages(path) if path.is_dir() else read_npz(path)
-    facts = read_sidecar(path) if path.with_suffix(".json").exists() else {}
+    facts = read_sidecar(path)
     labels = _labels(path, facts, len(images))
     names = facts.get("class_names") or []
-    if not isinstance(names, list) or (names and labels is not None and labels.max() >= len(names)):
+    if names and labels is not None and labels.max() >= len(names):
         raise DataError(f"{path.with_suffix('.json')}: class_names must be a list that has a name for every label")
     return Samples(images=images, labels=labels, facts=facts)
 
@@ -78,8 +78,6 @@ def read_labelled(path: Path, most: int | None = None) -> Labelled:
         classes = [] if _has_images(path) else sorted(p for p in path.iterdir() if p.is_dir() and _has_images(p))
         return _read_classes(classes, most) if classes else _unlabelled(read_folder(path, most))
     images = read_npz(path)
-    if not path.with_suffix(".json").exists():
-        return _unlabelled(images)
     sidecar = read_sidecar(path)
     labels = _labels(path, sidecar, len(images))
     if labels is None:
@@ -88,20 +86,20 @@ def read_labelled(path: Path, most: int | None = None) -> Labelled:
     names = sidecar.get("class_names") or [str(label) for label in range(count)]
     if len(names) < count:
         raise DataError(f"{path.with_suffix('.json')}: {len(names)} class_names, but a label {count - 1}")
-    return Labelled(images=images, labels=labels, class_names=[str(name) for name in names])
+    return Labelled(images=images, labels=labels, class_names=names)
 
 
 def read_sidecar(samples: Path) -> dict[str, Any]:
-    """Read the .json file beside samples; `labels`, where it has them, are a list of whole numbers from 0 up.
+    """Read the .json file beside samples, which may not be there; `labels` in it are a list of whole numbers from 0 up.
 
     Raises:
-        DataError: it is not there, cannot be read, or something in it is not of the type that `sample` writes.
+        DataError: it cannot be read, or something in it is not of the type that `sample` writes.
     """
     path = samples.with_suffix(".json")
     try:
         found: Any = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise DataError(f"{path}: no such file; it holds the labels of {samples.name}") from None
+        return {}
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: cannot be read ({error})") from None
     if not isinstance(found, dict):
