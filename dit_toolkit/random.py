@@ -25,14 +25,19 @@ _GOLDEN = 0x9E3779B97F4A7C15 - (1 << 64)
 
 def philox(counter: Sequence[Tensor], key: tuple[int, int]) -> list[Tensor]:
     """Four words of 32 random bits (as int64) for every counter of four 32-bit words; all tensors have one shape."""
-    c0, c1, c2, c3 = counter
+    c0, c1, c2, c3 = words = [word.clone() for word in counter]  # Worked on in place: new memory costs time.
+    low, high = torch.empty_like(c0), torch.empty_like(c2)
     k0, k1 = key
     for _ in range(10):
         # The signed product wraps, but its 64 bits are those of the unsigned one.
-        low, high = c0 * _MULTIPLIERS[0], c2 * _MULTIPLIERS[1]
-        c0, c1, c2, c3 = (high >> 32 & _MASK) ^ c1 ^ k0, high & _MASK, (low >> 32 & _MASK) ^ c3 ^ k1, low & _MASK
+        torch.mul(c0, _MULTIPLIERS[0], out=low)
+        torch.mul(c2, _MULTIPLIERS[1], out=high)
+        torch.bitwise_right_shift(high, 32, out=c0).bitwise_and_(_MASK).bitwise_xor_(c1).bitwise_xor_(k0)
+        torch.bitwise_right_shift(low, 32, out=c2).bitwise_and_(_MASK).bitwise_xor_(c3).bitwise_xor_(k1)
+        torch.bitwise_and(high, _MASK, out=c1)
+        torch.bitwise_and(low, _MASK, out=c3)
         k0, k1 = k0 + _WEYL[0] & _MASK, k1 + _WEYL[1] & _MASK
-    return [c0, c1, c2, c3]
+    return words
 
 
 class Generator:
