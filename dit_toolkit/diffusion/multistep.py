@@ -52,8 +52,8 @@ def weights(nodes: Sequence[float], h: float, *, first: float | None = None) -> 
     """Weights (n,) of the data predicted at `nodes` (n,) in a step of length h in log(alpha / sigma), which may be inf.
 
     With x_s = (sigma_s / sigma_t) x_t + alpha_s sum_j w_j D_j the step is exact where the predicted data D is a
-    polynomial of degree n - 1 (Lu et al. 2022, "DPM-Solver++", equation 9): sum_j w_j nodes_j^k = psi_k, the integral
-    of h exp(-h (1 - r)) r^k over r in [0, 1]. So psi_0 = 1 - exp(-h), and psi_k = 1 - k psi_(k-1) / h.
+    polynomial of degree n - 1 (Lu et al. 2022, "DPM-Solver++", proposition 4.1): sum_j w_j nodes_j^k = psi_k, the
+    integral of h exp(-h (1 - r)) r^k over r in [0, 1]. So psi_0 = 1 - exp(-h), and psi_k = 1 - k psi_(k-1) / h.
 
     Args:
         nodes: where D is known, in units of h from the step's start: 0 here, 1 at its end, negative before.

@@ -62,7 +62,7 @@ class Schedule(ABC):
 
 
 class Posterior(NamedTuple):
-    """q(x_s | x_t, x0) for s < t: mean = x0_factor x0 + x_factor x_t (Kingma et al. 2021, equations 25 to 28)."""
+    """q(x_s | x_t, x0) for s < t: mean = x0_factor x0 + x_factor x_t (Kingma et al. 2021, appendix A)."""
 
     x0_factor: float
     x_factor: float

@@ -19,7 +19,7 @@ def spaced(schedule: Schedule, num_steps: int, spacing: str = "uniform", rho: fl
             (Nichol & Dhariwal 2021, section 4). "leading", "trailing": a stride of whole trained steps that starts at
             the first, and a fractional one that starts at the last (Lin et al. 2023, table 2). "quadratic": even in
             sqrt(t). "karras": even in (sigma / alpha)^(1 / rho) (Karras et al. 2022, equation 5). "log-snr": even in
-            the log-SNR (Lu et al. 2022, section 4.1), which is even in log sigma ("exponential" in k-diffusion).
+            the log-SNR (Lu et al. 2022), which is even in log sigma ("exponential" in k-diffusion).
 
     Raises:
         ValueError: no such spacing, or not that many steps.

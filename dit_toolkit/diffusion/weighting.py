@@ -12,7 +12,7 @@ from dit_toolkit.diffusion.targets import Target
 
 
 def min_snr(snr: np.ndarray, gamma: float) -> np.ndarray:
-    """min(SNR, gamma): that over SNR for the noise, over SNR + 1 for v (Hang et al. 2023, section 3.4)."""
+    """min(SNR, gamma): that over SNR for the noise, over SNR + 1 for v (Hang et al. 2023)."""
     return np.minimum(snr, gamma)
 
 

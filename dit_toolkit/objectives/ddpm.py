@@ -49,6 +49,8 @@ class DDPM(Regression):
     min_snr_gamma: float = field(default=5.0, validator=[gt(0), le(1e6)])
     p2_gamma: float = field(default=1.0, validator=[ge(0), le(100)])
     p2_k: float = field(default=1.0, validator=[gt(0), le(1e6)])
+    shift: float = field(default=1.0, validator=[gt(0), le(100)])
+    """Factor of sigma / alpha at the steps drawn in training: more noise above 1 (Esser et al. 2024, equation 23)."""
 
     @beta_start.validator
     @beta_end.validator
@@ -117,8 +119,15 @@ class DDPM(Regression):
         return spaced(self.schedule, num_steps, spacing)
 
     def drawn(self, u: Tensor) -> Tensor:
-        """Every trained step alike."""
-        return self.time_of_step((u * self.num_timesteps).long())
+        """Every trained step alike, or the steps nearest to where `shift` moves these."""
+        import torch
+
+        from dit_toolkit.diffusion.steps import shift_inside
+
+        t = self.time_of_step((u * self.num_timesteps).long())  # (N,)
+        if self.shift == 1:
+            return t
+        return self.snapped(torch.from_numpy(shift_inside(self.schedule, t.numpy(), self.shift)))
 
     def time_of_step(self, step: Tensor) -> Tensor:
         """(step + 1) / T, float64: the times (N,) of trained steps (N,) 0 .. T-1, for `loss(t=...)`."""

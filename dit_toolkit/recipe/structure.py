@@ -68,7 +68,9 @@ def fault(path: str, owner: type, error: BaseException) -> Fault:
     """Place an error raised by a class about its options: at the option its message starts with, else at the table."""
     message = one_line(error)
     first = "".join(re.findall(r"\A'?(\w+)", message))
-    return (join(path, first) if first in attrs.fields_dict(cast(Any, owner)) else path), message
+    if first in attrs.fields_dict(cast(Any, owner)):
+        return join(path, first), message.removeprefix(f"{first}: ")
+    return path, message
 
 
 def _wrong(expected: Any, value: Any) -> _Faults:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @frozen(kw_only=True)
 class UniPC(Clipping):
-    """UniPC on predicted data (Zhao et al. 2023, "UniPC", algorithms 5 and 8, with B1(h) = h or B2(h) = exp(h) - 1)."""
+    """UniPC on predicted data (Zhao et al. 2023, "UniPC"), with B1(h) = h or B2(h) = exp(h) - 1."""
 
     kind = "unipc"
     num_steps: int = field(default=20, validator=[ge(1), le(1_000_000)])

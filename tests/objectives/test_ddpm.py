@@ -201,3 +201,23 @@ def test_pickles_with_its_tables():
     objective = DDPM()
     objective.times(10), objective.schedule
     assert pickle.loads(pickle.dumps(objective)) == objective
+
+
+@pytest.mark.parametrize("shift", [0.3, 3.0])
+@pytest.mark.parametrize("options", [{}, {"target": "v", "zero_terminal_snr": True}])
+def test_shift_draws_the_trained_steps_nearest_to_other_noise(shift, options):
+    """Every step's sigma / alpha is moved by the factor, up to rounding to a step; the ends stay."""
+    plain, moved = DDPM(**options), DDPM(**options, shift=shift)
+    u = (torch.arange(1000, dtype=torch.float64) + 0.5) / 1000
+    before, after = plain.drawn(u), moved.drawn(u)
+    assert before.tolist() == [(i + 1) / 1000 for i in range(1000)]
+    steps = moved.network_time(after)
+    torch.testing.assert_close(steps, steps.round(), rtol=0, atol=1e-9)
+    assert float(after.min()) >= 0.001
+    assert float(after.max()) <= 1.0
+    wanted = plain.schedule.log_snr(before.numpy()) - 2 * math.log(shift)
+    low, high = (plain.schedule.log_snr(np.clip(after.numpy() + half, 1e-9, 1)) for half in (0.00051, -0.00051))
+    inside = (after.numpy() > 0.001) & (after.numpy() < 1.0)
+    assert inside.sum() > 500
+    assert ((low <= wanted) & (wanted <= high))[inside].all()
+    assert moved.times(10) == plain.times(10)
