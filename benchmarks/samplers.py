@@ -3,34 +3,44 @@
     python benchmarks/samplers.py [--device cpu] [--steps 250]
 
 The network is left out: a denoiser returns the same prediction at once. Tables are counted in. Minima of interleaved
-runs, in microseconds a step; "arithmetic" is x0 a + eps b + z c alone.
+runs, in microseconds a step, of `adaptive-ode` a call; "arithmetic" is x0 a + eps b + z c alone. What diffusers does
+not have stands alone.
 """
 
 import argparse
+import math
 import time
 import warnings
 
 import diffusers
 import torch
+from attrs import evolve
 
 from dit_toolkit.diffusion.denoiser import Prediction
 from dit_toolkit.objectives.ddpm import DDPM
+from dit_toolkit.samplers.adaptive_ode import AdaptiveODE
 from dit_toolkit.samplers.ddim import DDIMSampler
 from dit_toolkit.samplers.ddpm import DDPMSampler
 from dit_toolkit.samplers.dpm_solver_pp import DPMSolverPP
 from dit_toolkit.samplers.euler import Euler
 from dit_toolkit.samplers.euler_ancestral import EulerAncestral
 from dit_toolkit.samplers.heun import Heun
+from dit_toolkit.samplers.sde_euler import SDEEuler
 from dit_toolkit.samplers.unipc import UniPC
 
 PAIRS = {
     "ddpm": (DDPMSampler(variance="fixed-small"), diffusers.DDPMScheduler),
+    "ddpm, learned": (DDPMSampler(), None),
     "ddim": (DDIMSampler(), diffusers.DDIMScheduler),
     "euler": (Euler(), diffusers.EulerDiscreteScheduler),
     "euler-ancestral": (EulerAncestral(), diffusers.EulerAncestralDiscreteScheduler),
     "heun": (Heun(), diffusers.HeunDiscreteScheduler),
     "dpm-solver++": (DPMSolverPP(), diffusers.DPMSolverMultistepScheduler),
+    "dpm-solver++ 3M": (DPMSolverPP(solver_order=3), None),
+    "dpm-solver++ SDE": (DPMSolverPP(stochastic=True), None),
     "unipc": (UniPC(), diffusers.UniPCMultistepScheduler),
+    "sde-euler": (SDEEuler(), None),
+    "adaptive-ode": (AdaptiveODE(), None),
 }
 
 
@@ -41,8 +51,10 @@ class Constant:
         objective = DDPM()
         self.schedule, self.times = objective.schedule, objective.times
         self.found = Prediction(x, x, x, x)
+        self.calls = 0
 
     def __call__(self, x, t):  # noqa: ARG002 - what samplers call
+        self.calls += 1
         return self.found
 
 
@@ -82,24 +94,19 @@ def main():
     warnings.simplefilter("ignore")
     x = torch.randn(1, 4, 32, 32, device=options.device)
     print(f"torch {torch.__version__}, diffusers {diffusers.__version__}, {options.device}, {options.steps} steps")
-    print("us a step          ours   diffusers   arithmetic")
+    print("us a step           ours   diffusers   arithmetic")
     for name, (sampler, scheduler) in PAIRS.items():
-        sampler = type(sampler)(**{"num_steps": options.steps, **_variance(sampler)})
+        if sampler.num_steps is not None:
+            sampler = evolve(sampler, num_steps=options.steps)
         rows = []
         for _ in range(options.repeats):
-            rows.append(
-                (
-                    seconds(lambda s=sampler: s.sample(Constant(x), x, generator=Given())),
-                    seconds(theirs, scheduler(), options.steps, x),
-                    seconds(arithmetic, options.steps, x),
-                )
-            )
-        ours, other, least = (min(column) / options.steps * 1e6 for column in zip(*rows, strict=True))
-        print(f"{name:15} {ours:7.1f} {other:11.1f} {least:12.1f}")
-
-
-def _variance(sampler):
-    return {"variance": sampler.variance} if isinstance(sampler, DDPMSampler) else {}
+            denoiser = Constant(x)
+            taken = seconds(lambda s=sampler, d=denoiser: s.sample(d, x, generator=Given()))
+            other = seconds(theirs, scheduler(), options.steps, x) if scheduler else math.nan
+            steps = options.steps if sampler.num_steps is not None else denoiser.calls
+            rows.append((taken / steps, other / options.steps, seconds(arithmetic, options.steps, x) / options.steps))
+        ours, other, least = (min(column) * 1e6 for column in zip(*rows, strict=True))
+        print(f"{name:16} {ours:7.1f} {f'{other:.1f}' if scheduler else '':>11} {least:12.1f}")
 
 
 if __name__ == "__main__":

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from dit_toolkit.diffusion.schedule import Schedule, Time
 
@@ -38,10 +39,10 @@ class Coordinates:
         """The variable of integration at time t, or at an array of times."""
         return self.schedule.sigma(t) / self.scale(t)
 
-    def time(self, u: float) -> float:
-        """The time of a value of u."""
+    def time(self, u: Time) -> Time:
+        """The time of a value of u, or of an array of them."""
         ratio = u / (1 - u) if self.bounded else u
-        return float(self.schedule.time_of_log_snr(-2 * math.log(ratio)))
+        return self.schedule.time_of_log_snr(-2 * np.log(ratio))
 
     def slope(self, found: Prediction) -> Tensor:
         """dz / du (N, C, H, W)."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 FINEST = 24
 """Steps are never shorter than 2^-24 of the way."""
 
-NODES = (1 / 5, 3 / 10, 4 / 5, 8 / 9, 1.0, 1.0)
+NODES = np.array([1 / 5, 3 / 10, 4 / 5, 8 / 9, 1.0, 1.0])
 STAGES = (
     (1 / 5,),
     (3 / 40, 9 / 40),
@@ -57,30 +57,28 @@ class AdaptiveODE(Sampler):
         """
         import torch
 
+        from dit_toolkit.diffusion.multistep import combine
         from dit_toolkit.diffusion.ode import Coordinates
 
         schedule = denoiser.schedule
         path, least = Coordinates(schedule, bounded=True), schedule.ratio_range[0]
         start, end = float(path.u(schedule.highest)), max(float(path.u(schedule.lowest)), least / (1 + least))
 
-        def slope_at(z: Tensor, way: float) -> Tensor:
-            t = path.time(start + way * (end - start)) if way else schedule.highest
-            return (end - start) * path.slope(denoiser(float(path.scale(t)) * z, t))
-
         z = noise / float(path.scale(schedule.highest))
-        slope = slope_at(z, 0.0)
+        slope = path.slope(denoiser(noise, schedule.highest))  # (N, C, H, W)
         place = np.zeros(len(z), dtype=np.int64)  # (N,) in units of the finest step
         level = np.full(len(z), 3)  # (N,) k of the step to try
         while (place < 2**FINEST).any():
             here = place.min()
             k = level[place == here].min()
             trying = (place == here) & (level == k)  # (N,)
-            way, h = here / 2**FINEST, 2.0**-k
+            h = (end - start) * 2.0**-k
+            times = path.time(start + here / 2**FINEST * (end - start) + h * NODES)  # (6,)
             slopes = [slope]
-            for node, row in zip(NODES, STAGES, strict=True):
-                ahead = z + h * sum(a * each for a, each in zip(row, slopes, strict=True))  # (N, C, H, W)
-                slopes.append(slope_at(ahead, way + node * h))
-            error = h * sum(e * each for e, each in zip(ERROR, slopes, strict=True))
+            for row, t, scale in zip(STAGES, times.tolist(), path.scale(times).tolist(), strict=True):
+                ahead = combine(z, (h * a for a in row), slopes)  # (N, C, H, W)
+                slopes.append(path.slope(denoiser(scale * ahead, t)))
+            error = combine(h * ERROR[0] * slope, (h * e for e in ERROR[1:]), slopes[1:])  # (N, C, H, W)
             allowed = self.atol + self.rtol * torch.maximum(z.abs(), ahead.abs())
             excess = (error / allowed).square().flatten(1).mean(1).sqrt().double().cpu().numpy()  # (N,)
             done = trying & (excess <= 1)
@@ -88,7 +86,7 @@ class AdaptiveODE(Sampler):
             z, slope = torch.where(moved, ahead, z), torch.where(moved, slopes[-1], slope)
             place[done] += 2 ** (FINEST - k)
             level[trying] = self._next(k, place[trying], excess[trying])
-        t = path.time(end)
+        t = float(path.time(end))
         return denoiser(float(path.scale(t)) * z, t).x0
 
     @staticmethod
