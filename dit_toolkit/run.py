@@ -149,7 +149,8 @@ def _claim(folder: Path, recipe: AnyRecipe, files: dict[str, str], accept_change
     stored = folder / "recipe.toml"
     if folder.exists() and not folder.is_dir():
         raise CheckpointError(f"{folder}: is a file; --out needs a folder")
-    if folder.is_dir() and not stored.exists() and any(path.name != ".recipe.toml" for path in folder.iterdir()):
+    begun = f".{stored.name}."  # A start that was killed leaves this much.
+    if folder.is_dir() and not stored.exists() and not all(path.name.startswith(begun) for path in folder.iterdir()):
         raise CheckpointError(f"{folder}: is not empty and holds no run; choose another --out")
     if stored.exists() and stored.read_text() != files["recipe.toml"]:
         changes = _changes(tomli.loads(stored.read_text()), unstructure(recipe))
@@ -169,9 +170,7 @@ def _claim(folder: Path, recipe: AnyRecipe, files: dict[str, str], accept_change
         shutil.copy2(stored, folder / f"recipe-{kept}.toml")
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in files.items():
-        temporary = folder / f".{name}"
-        temporary.write_text(text)
-        temporary.replace(folder / name)
+        write_atomically(folder / name, text)
 
 
 def _train(recipe: AnyRecipe, folder: Path, files: dict[str, str]) -> None:

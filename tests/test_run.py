@@ -127,10 +127,9 @@ def test_another_model_does_not_fit_whatever_is_accepted(tmp_path):
 
 def test_a_start_that_was_killed_over_its_first_file_is_gone_on_with(tmp_path):
     (tmp_path / "run").mkdir()
-    (tmp_path / "run/.recipe.toml").write_text("half of i")
+    (tmp_path / "run/.recipe.toml.17.tmp").write_text("half of i")
     folder = run(load_recipe(ROOT / "recipes/b2.toml", set=TINY), name="x", out=tmp_path / "run", stages=["train"])
     assert read_manifest(newest(folder / "checkpoints"))["step"] == 2
-    assert not (folder / ".recipe.toml").exists()
 
 
 def test_a_folder_in_which_another_command_trains_is_refused_until_that_has_ended(tmp_path):

@@ -59,7 +59,7 @@ def grid(
     PATH is an .npz file, a folder of images, or one of a folder for each class. It may be a run, a checkpoint or a file
     of weights, too, which then draws them: the images that `sample` draws of the same classes. Several of those, and
     several values of an option, are shown side by side with the same noise. Keys of --vary and --set are those of the
-    recipe's [sample] table; for --set, or begin with `autoencoder.`.
+    recipe's [sample] table; --set takes those of the autoencoder too, as `autoencoder.KEY`.
     """
     moving = animate or out.suffix.lower() == ".gif"
     if out.suffix.lower() not in ((".png", ".gif") if moving else (".png",)):

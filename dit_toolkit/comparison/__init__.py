@@ -21,8 +21,9 @@ from dit_toolkit.comparison.plot import draw
 from dit_toolkit.comparison.shown import table
 from dit_toolkit.components import Metric, RealImages, Sampler
 from dit_toolkit.drawing.facts import describe
-from dit_toolkit.errors import DataError, Interrupted, RecipeError, StorageError
+from dit_toolkit.errors import DataError, Interrupted, RecipeError
 from dit_toolkit.evaluation import classes_of, perfect, real_of, settings
+from dit_toolkit.files import storage, write_atomically
 from dit_toolkit.grids.sheet import grid
 from dit_toolkit.images import NpzWriter, read_npz, to_uint8
 from dit_toolkit.imageset import ImageSet
@@ -289,9 +290,5 @@ def _read(path: Path, facts: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _write(path: Path, value: dict[str, Any]) -> None:
-    try:
-        temporary = path.with_name(f".{path.name}.tmp")
-        temporary.write_text(json.dumps(value, indent=1))
-        temporary.replace(path)
-    except OSError as error:
-        raise StorageError(f"{path}: cannot be written ({error.strerror})") from error
+    with storage(path):
+        write_atomically(path, json.dumps(value, indent=1))

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from dit_toolkit.errors import DataError, StorageError
+from dit_toolkit.errors import StorageError
+from dit_toolkit.files import refuse_existing
 
 
 @contextmanager
@@ -21,10 +22,7 @@ def written_aside(out: Path) -> Iterator[Path]:
         DataError: `out` is there already, or its folder is not.
         StorageError: the disk is full or not writable.
     """
-    if out.exists():
-        raise DataError(f"{out}: exists already; give another name or remove it")
-    if not out.parent.is_dir():
-        raise DataError(f"{out}: there is no folder {out.parent}")
+    refuse_existing(out)
     temporary = out.parent / f".{out.name}-{uuid.uuid4().hex[:8]}"
     try:
         yield temporary

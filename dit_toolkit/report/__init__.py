@@ -10,8 +10,8 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
-from dit_toolkit.errors import StorageError
 from dit_toolkit.evaluation import ARROWS
+from dit_toolkit.files import storage, write_atomically
 from dit_toolkit.report.curves import figure, plots, read_log
 from dit_toolkit.report.pictures import strips, whole
 
@@ -66,12 +66,8 @@ def write_report(
         comparisons=[{**found, "plot": whole(plot)} for found, plot in comparisons],
         provenance=json.dumps(provenance, indent=2, ensure_ascii=False, default=str),
     )
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        temporary.write_text(page, encoding="utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        raise StorageError(f"{path}: cannot be written ({error.strerror})") from error
+    with storage(path):
+        write_atomically(path, page)
     return path
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from attrs import field, frozen
 
 from dit_toolkit.components import Tracker
 from dit_toolkit.errors import StorageError
+from dit_toolkit.files import write_atomically
 
 FILE = "metrics.csv"
 
@@ -46,7 +48,7 @@ class CSV(Tracker):
 
 
 def _rewrite(path: Path, row: Mapping[str, float]) -> list[str]:
-    """Write the table anew with one more row, beside the old one and then in its place; returns its columns.
+    """Write the table anew with one more row; returns its columns.
 
     Rows of later steps, which a resumed run does again, and a row that a kill cut short are left out.
     """
@@ -54,11 +56,10 @@ def _rewrite(path: Path, row: Mapping[str, float]) -> list[str]:
     reader = csv.DictReader(line for line in lines if line.endswith("\n"))
     columns = list(reader.fieldnames or [])
     columns += [name for name in row if name not in columns]
-    beside = path.with_suffix(".csv.tmp")
-    with beside.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns, restval="", extrasaction="ignore")
-        writer.writeheader()
-        writer.writerows(old for old in reader if old.get("step", "").isdecimal() and int(old["step"]) < row["step"])
-        writer.writerow(row)
-    beside.replace(path)
+    table = io.StringIO(newline="")
+    writer = csv.DictWriter(table, columns, restval="", extrasaction="ignore")
+    writer.writeheader()
+    writer.writerows(old for old in reader if old.get("step", "").isdecimal() and int(old["step"]) < row["step"])
+    writer.writerow(row)
+    write_atomically(path, table.getvalue())
     return columns
