@@ -9,6 +9,7 @@ import numpy as np
 from attrs import field, frozen
 from attrs.validators import min_len
 
+from dit_toolkit.datasets.fashion import CLASS_NAMES
 from dit_toolkit.datasets.pictures import Crop, Pictures, PictureSplit
 from dit_toolkit.datasets.split import held_out
 from dit_toolkit.errors import DataError
@@ -19,6 +20,12 @@ if TYPE_CHECKING:
 
 LABELS = ("targets", "labels", "_labels", "y")
 """Where the data sets of torchvision keep their labels."""
+NAMES = {
+    "FashionMNIST": CLASS_NAMES,
+    "CIFAR10": ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
+    "STL10": ("airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "ship", "truck"),
+}
+"""Names of classes, which torchvision itself tells only where the data are."""
 VAL = ("val", "valid", "test")
 """What they call a split for validation, the first that a data set knows."""
 
@@ -36,6 +43,12 @@ class Torchvision(Pictures):
     """Let torchvision download what is not there."""
     crop: Crop = "centre"
     """How training images are cropped: in the middle as ADM does, or anywhere."""
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Those of Fashion-MNIST, CIFAR-10 and STL-10; the numbers of the classes of others."""
+        names = NAMES.get(self.name, ())
+        return names if len(names) == self.num_classes else super().class_names
 
     def open(self, split: Literal["train", "val"]) -> TorchvisionSplit:
         """Open the data set; DataError where it is not there, of no known name or no classification."""

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from dit_toolkit.datasets import fashion
-from dit_toolkit.datasets.torchvision import Torchvision
+from dit_toolkit.datasets.torchvision import NAMES, Torchvision
 from dit_toolkit.errors import DataError
 
 
@@ -35,6 +35,16 @@ def test_pixels_and_labels_are_those_of_the_data_set(root):
         x, y = found.batch(np.array([9_999, 5]))
         torch.testing.assert_close(x[1, 0], torch.from_numpy(images[5].copy()) / 127.5 - 1)
         assert (len(found), y.tolist()) == (10_000, labels[[9_999, 5]].tolist())
+
+
+def test_names_of_classes_are_torchvisions(root):
+    from torchvision.datasets import FashionMNIST
+
+    assert torchvision(root).class_names == tuple(FashionMNIST.classes)
+    assert all(len(set(names)) == 10 for names in NAMES.values())
+    assert torchvision(root, name="CIFAR10").class_names[3] == "cat"
+    assert torchvision(root, num_classes=3).class_names == ("0", "1", "2")
+    assert torchvision(root, name="MNIST").class_names == tuple("0123456789")
 
 
 def test_a_data_set_with_named_splits(tmp_path):
@@ -84,4 +94,4 @@ def test_more_classes_than_promised(root):
     with pytest.raises(DataError, match="FashionMNIST has labels 0 to 9, but there are classes 0 to 4"):
         torchvision(root, num_classes=5).open("train")
     shutil.rmtree(root / "FashionMNIST")
-    assert torchvision(root).class_names == tuple("0123456789")
+    assert len(torchvision(root).class_names) == 10  # A model can be used where its data are not.
