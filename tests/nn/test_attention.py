@@ -74,3 +74,16 @@ def test_products_of_some_heads_at_a_time_are_those_of_all(monkeypatch, heads_at
     for here, there in zip(torch.autograd.grad(found, inputs, grad), gradients, strict=True):
         torch.testing.assert_close(here, there)
     assert calls == 2 * {1: [1] * 8, 3: [3, 3, 2], 8: [8]}[heads_at_a_time]
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:FutureWarning")  # By torch's own compiler.
+def test_compiled_products_are_those_that_are_not_to_the_bit():
+    """torch.compile takes the pieces as they are, forwards and backwards, in 16 bits too."""
+    inputs = [torch.randn(2, 4, length, 8).bfloat16().requires_grad_() for length in (16, 9, 9)]
+    grad = torch.randn(2, 4, 16, 8).bfloat16()
+    compiled = torch.compile(attend, backend="aot_eager", fullgraph=True)
+    found, expected = (
+        (out, *torch.autograd.grad(out, inputs, grad)) for out in (compiled(*inputs), attend(*inputs, kernel="math"))
+    )
+    assert all(torch.equal(here, there) for here, there in zip(found, expected, strict=True))
+    assert torch.library.opcheck(products.attended, [z.detach().flatten(0, 1) for z in inputs])
