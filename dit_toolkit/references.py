@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,8 @@ def read_reference(path: Path, device: str = "cpu") -> Reference:
     """
     if not path.is_file():
         raise DataError(f"{path}: no such file; a reference is made by `dit-toolkit reference RECIPE --out {path}`")
+    if not zipfile.is_zipfile(path):
+        raise DataError(f"{path}: cannot be read as an .npz file (it is no zip file, or cut off)")
     try:
         digest = sha256_of_file(path)
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:

@@ -61,6 +61,11 @@ def evaluate(
     """
     if out:
         refuse_existing(out)
+    if (samples / "checkpoints").is_dir():
+        raise DataError(
+            f"{samples}: is a run; give samples.npz of a folder in {samples / 'samples'}, or draw them by",
+            f"  dit-toolkit sample {samples} --out samples.npz",
+        )
     if not recipe and not reference:
         raise DataError("what to compare with: give --reference FILE.npz or --recipe RECIPE")
     if changes and not recipe:

@@ -115,6 +115,8 @@ def read_manifest(path: Path) -> Manifest:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         return structure(found, Manifest)
+    except FileNotFoundError:
+        raise DataError(f"{path.parent}: holds no latents ({path.name} is not there)") from None
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: cannot be read ({error})") from None
     except RecipeError as error:

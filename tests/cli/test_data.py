@@ -195,6 +195,15 @@ def test_a_flipped_bit_is_found(stored, invoke, tmp_path, offset):
     assert "val.safetensors: cannot be read" in invoke("verify", copy).stderr
 
 
+@pytest.mark.parametrize("command", ["verify", "inspect"])
+def test_a_folder_without_a_manifest_holds_no_latents(invoke, tmp_path, command):
+    result = invoke(command, tmp_path)
+    assert (result.exit_code, result.stderr) == (
+        2,
+        f"error: {tmp_path}: holds no latents (manifest.json is not there)\n",
+    )
+
+
 def test_a_manifest_without_its_checksums_is_no_proof(stored, invoke, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(stored, copy)

@@ -104,6 +104,14 @@ def test_what_is_told_beside_samples_may_leave_the_labels_out(invoke, samples, r
     assert "classes" not in found["settings"]
 
 
+def test_a_run_is_told_where_its_samples_are(invoke, tmp_path):
+    (tmp_path / "run/checkpoints").mkdir(parents=True)
+    result = invoke("evaluate", tmp_path / "run", "--recipe", RECIPE)
+    assert result.exit_code == 2
+    assert f"run: is a run; give samples.npz of a folder in {tmp_path}/run/samples, or draw them by" in result.stderr
+    assert f"dit-toolkit sample {tmp_path}/run --out samples.npz" in result.stderr
+
+
 def test_the_reference_is_named_by_its_hash(invoke, samples, reference):
     found = json.loads(invoke("evaluate", samples, "--reference", reference, "--json").stdout)
     assert found["settings"]["reference"]["sha256"] == hashlib.sha256(reference.read_bytes()).hexdigest()
@@ -119,7 +127,7 @@ def test_the_reference_is_named_by_its_hash(invoke, samples, reference):
         (["--reference", "REF", "--metrics", "memorisation"], "memorisation: needs the training images"),
         (["--recipe", str(RECIPE), "--set", "dataset.image_size=28"], "uint8 (60, 32, 32, 3)"),
         (["--reference", "REF", "--metrics", f"{FD},{FD}"], "two metrics are called fd-fashion"),
-        (["--reference", "SAMPLES.json"], "cannot be read as an .npz file"),
+        (["--reference", "SAMPLES.json"], "cannot be read as an .npz file (it is no zip file, or cut off)"),
     ],
 )
 def test_faults_are_told(invoke, samples, reference, words, message):
