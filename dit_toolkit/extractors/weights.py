@@ -68,7 +68,7 @@ def _fingerprint(path: Path, size: int, changed: int, what: str) -> str:  # noqa
     return digest.hexdigest()
 
 
-def read_state(path: Path, what: str) -> dict[str, Tensor]:
+def read_state(path: Path, what: str, option: str = OPTION) -> dict[str, Tensor]:
     """Read the tensors of a .pth or .safetensors file; nothing in it is run. DataError where it cannot be read."""
     import torch
     from safetensors import SafetensorError
@@ -80,11 +80,11 @@ def read_state(path: Path, what: str) -> dict[str, Tensor]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, SafetensorError, ValueError, *BROKEN) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise DataError(f"{OPTION}: {path} cannot be read; it takes {what} ({reason})") from None
+        raise DataError(f"{option}: {path} cannot be read; it takes {what} ({reason})") from None
     if not isinstance(state, dict) or not all(
         isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in state.items()
     ):
-        raise DataError(f"{OPTION}: {path} holds no table of tensors; it takes {what}")
+        raise DataError(f"{option}: {path} holds no table of tensors; it takes {what}")
     return state
 
 
@@ -96,7 +96,7 @@ def fill(model: nn.Module, path: Path, what: str) -> None:
     model.eval().requires_grad_(False)
 
 
-def compare(model: nn.Module, state: Mapping[str, Tensor], path: Path, what: str) -> None:
+def compare(model: nn.Module, state: Mapping[str, Tensor], path: Path, what: str, option: str = OPTION) -> None:
     """Refuse weights that are not those of a model; how often a normalisation was trained does not matter.
 
     Raises:
@@ -115,7 +115,7 @@ def compare(model: nn.Module, state: Mapping[str, Tensor], path: Path, what: str
     ]
     lines = [f"  {fault}: {some(sorted(names))}" for fault, names in faults if names]
     if lines:
-        raise DataError(f"{OPTION}: {path} holds the weights of another network; it takes {what}", *lines)
+        raise DataError(f"{option}: {path} holds the weights of another network; it takes {what}", *lines)
 
 
 def _kept(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from pickle import UnpicklingError
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from dit_toolkit.errors import DataError
 from dit_toolkit.extractors import classifier
+from dit_toolkit.extractors.weights import compare, read_state
 from dit_toolkit.nn.autoencoder import Output, kl_divergence
 from dit_toolkit.nn.perceptual import PerceptualDistance
 from dit_toolkit.random import Generator, randn_like
@@ -70,18 +68,13 @@ def _vgg(path: Path) -> nn.Sequential:
     """The convolutions of torchvision's VGG16 with the weights of a file; tensors are read from it, no code."""
     from torchvision.models import vgg16
 
-    place = f"objective.perceptual.path: {path}"
+    option, what = "objective.perceptual.path", "the weights of torchvision's VGG16, such as vgg16-397923af.pth"
     if not path.is_file():
-        raise DataError(f"{place} is no file; it takes the weights of torchvision's VGG16, such as vgg16-397923af.pth")
-    try:
-        if path.suffix == ".safetensors":
-            state = load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-        with torch.device("meta"):
-            layers: nn.Sequential = vgg16().features
-        state = {name.removeprefix("features."): value for name, value in state.items() if "features." in name}
-        layers.load_state_dict(state, assign=True)
-    except (OSError, EOFError, ValueError, RuntimeError, AttributeError, SafetensorError, UnpicklingError) as error:
-        raise DataError(f"{place} cannot be read as weights of VGG16: {' '.join(str(error).split())[:300]}") from None
+        raise DataError(f"{option}: {path} is no file; it takes {what}")
+    state = read_state(path, what, option)
+    state = {name.removeprefix("features."): value for name, value in state.items() if "features." in name}
+    with torch.device("meta"):
+        layers: nn.Sequential = vgg16().features
+    compare(layers, state, path, what, option)
+    layers.load_state_dict(state, assign=True)
     return layers

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import shutil
 
 import numpy as np
@@ -154,16 +155,20 @@ def test_a_perceptual_network_is_never_without_its_weights(tmp_path):
     with pytest.raises(DataError, match=r"objective\.perceptual\.path: gone\.pth is no file"):
         run(missing, name="x", out=tmp_path / "run")
     assert not checkpoint.checkpoints(tmp_path / "run/checkpoints")
-    for name, write in (
-        ("empty.pth", lambda path: path.write_bytes(b"")),
-        ("other.pth", lambda path: torch.save({"features.0.weight": torch.zeros(3)}, path)),
-        ("other.safetensors", lambda path: save_file({"x": torch.zeros(3)}, path)),
-        ("text.safetensors", lambda path: path.write_text("nothing")),
+    place = r"(?s)objective\.perceptual\.path: .*torchvision's VGG16"
+    shape = r"of another shape: 0\.weight \(\(3,\) there, \(64, 3, 3, 3\) here\)"
+    lacking = r"missing: 0\.bias, .* \(26 in all\)"
+    for name, write, fault in (
+        ("empty.pth", lambda path: path.write_bytes(b""), "cannot be read"),
+        ("other.pth", lambda path: torch.save({"features.0.weight": torch.zeros(3)}, path), shape),
+        ("other.safetensors", lambda path: save_file({"x": torch.zeros(3)}, path), lacking),
+        ("text.safetensors", lambda path: path.write_text("nothing"), "cannot be read"),
     ):
         write(tmp_path / name)
         wrong = tiny(f'objective.perceptual={{network="vgg16", path="{tmp_path / name}"}}')
-        with pytest.raises(DataError, match="cannot be read as weights of VGG16"):
+        with pytest.raises(DataError, match=place) as caught:
             ReconstructionLoss(wrong, "cpu")
+        assert re.search(fault, str(caught.value))
 
 
 @pytest.mark.filterwarnings("ignore:.*is deprecated:FutureWarning")  # By DeepSpeed.
