@@ -31,6 +31,7 @@ from dit_toolkit.optimizers import build_optimizer
 from dit_toolkit.random import Generator
 from dit_toolkit.recipe.sizes import sizes
 from dit_toolkit.training.ema import averages
+from dit_toolkit.training.kernels import compile_blocks
 
 BACKENDS = {"single": Single(), **{f"zero-{stage}": DeepSpeed(zero_stage=stage) for stage in range(4)}}
 
@@ -43,6 +44,8 @@ class Training:
         batch = self.settings.micro_batch_size or self.settings.global_batch_size
         torch.manual_seed(0)
         model = build_model(recipe).to(self.device)
+        if self.settings.compile:
+            compile_blocks(model, self.device)
         self.engine = backend.start(
             model,
             build_optimizer(model, self.settings.optimizer),

@@ -179,7 +179,7 @@ class DeepSpeedEngine(Engine):
         self._micro, self._refused, self._largest_norm = 0, False, largest_norm
         for group in self.engine.optimizer.param_groups:
             group["lr"] = lr
-        self._norm = None if hasattr(self.engine.optimizer, "_global_grad_norm") else self._plain_norm()
+        self._norm = self._plain_norm() if self.engine.optimizer is self.engine.basic_optimizer else None
         try:
             self.engine.step()
         except Exception as error:

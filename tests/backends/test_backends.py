@@ -132,6 +132,23 @@ def test_a_bad_gradient_reaches_no_weight_and_no_moment(backend, precision, monk
         assert torch.equal(value, ends[1][name]), name
 
 
+@pytest.mark.parametrize("stage", [1, 2, 3])
+@pytest.mark.parametrize(("options", "gradient"), [({}, 256), ({"data_types": {"grad_accum_dtype": "fp32"}}, 258)])
+def test_gradients_of_micro_batches_add_up_in_the_type_asked_for(stage, options, gradient, monkeypatch):
+    """256 + 1 + 1 is 256 in bf16; the norm is that of the sum, in the first step too."""
+    for name, value in {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"}.items():
+        monkeypatch.setenv(name, value)
+    distributed.initialise()
+    warnings.simplefilter("ignore")  # Of DeepSpeed's own; pytest sets the filters back.
+    engine = start(DeepSpeed(zero_stage=stage, config=options), Scalar(), precision="bf16", accumulation=3)
+    for step in (1, 2):
+        for x in (3 * 256.0, 3.0, 3.0):
+            engine.backward(engine(torch.tensor([x]), None, None).sum())
+        update = engine.step(2.0**-10)
+        assert update.grad_norm == pytest.approx(gradient)
+        assert float(engine.state()["w"]) == pytest.approx(1 - step * gradient / 1024)
+
+
 class Taking(torch.nn.Module):
     """A layer that takes x in its own type."""
 

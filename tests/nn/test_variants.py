@@ -147,6 +147,26 @@ def test_bf16_is_close_to_fp32(kind):
 
 
 @pytest.mark.parametrize("kind", BLOCKS)
+def test_gradients_in_bf16_are_close_to_those_of_float64(kind):
+    """Of every parameter, over 2,048 tokens, many enough that a sum in 16 bits would lose most of them."""
+    torch.manual_seed(0)
+    state = {name: 0.1 * value for name, value in randomise(make(kind, size=(32, 32), patch=2)).state_dict().items()}
+    x, t, y = inputs(8, (32, 32))
+    found = {}
+    for dtype in (torch.float64, torch.bfloat16):
+        model = make(kind, size=(32, 32), patch=2)
+        model.load_state_dict(state)
+        output = model.to(dtype)(x.to(dtype), t, y)
+        (output - 1).square().mean(dtype=torch.promote_types(dtype, torch.float32)).backward()
+        found[dtype] = {name: parameter.grad.double() for name, parameter in model.named_parameters()}
+    apart = {
+        name: float((found[torch.bfloat16][name] - exact).norm() / exact.norm())
+        for name, exact in found[torch.float64].items()
+    }
+    assert {name: value for name, value in apart.items() if not value < 0.05} == {}
+
+
+@pytest.mark.parametrize("kind", BLOCKS)
 def test_dropout_acts_in_training_only(kind):
     model, given = trained_looking(make(kind, dropout=0.5)), inputs()
     assert torch.equal(model(*given), model(*given))
