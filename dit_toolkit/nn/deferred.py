@@ -25,19 +25,26 @@ class Normalised(NamedTuple):
 
     def value(self) -> Tensor:
         """The formula: (N, T, D)."""
-        return F.layer_norm(self.x, self.x.shape[-1:], self.weight, self.bias, EPS)
+        x, weight, bias = self
+        if torch.is_grad_enabled() and weight is not None and bias is not None and _sums_in_16_bits(x):
+            return torch.addcmul(bias, Normalised(x).value(), weight)
+        return F.layer_norm(x, x.shape[-1:], weight, bias, EPS)
 
     def backward(self, grad: Tensor) -> tuple[Tensor, Gradients]:
         """Return the value again, and from its gradient, which is used up, those of the fields."""
         (x, weight, bias), shape = self, self.x.shape[-1:]
-        if x.device.type == "cpu" and weight is not None and bias is not None:
-            # In 16 bits torch's kernel adds up the gradients of weight and bias in 16 bits too, and loses much of them.
+        if weight is not None and bias is not None and _sums_in_16_bits(x):
             normalised, (of_x, *_) = Normalised(x).backward(grad * weight)  # 2 x (N, T, D)
             of_weight, of_bias = (z.flatten(0, -2).sum(0) for z in (grad * normalised, grad))  # (D,) each
             return torch.addcmul(bias, normalised, weight), (of_x, of_weight, of_bias)
         value, mean, rstd = torch.native_layer_norm(x, shape, weight, bias, EPS)
         mask = [field is not None for field in self]
         return value, torch.ops.aten.native_layer_norm_backward(grad, x, shape, mean, rstd, weight, bias, mask)
+
+
+def _sums_in_16_bits(x: Tensor) -> bool:
+    """Whether torch's kernel adds up the gradients of a norm's weight and bias in 16 bits, and loses most of them."""
+    return x.device.type == "cpu" and x.dtype.itemsize == 2
 
 
 class Modulated(NamedTuple):

@@ -15,7 +15,17 @@ BLOCKS = {block.kind: block for block in (AdaLNZero, AdaLN, InContext, CrossAtte
 
 
 def make(
-    kind, size=(16, 8), patch=4, hidden=32, depth=2, heads=4, channels=2, classes=10, positions="sincos", **options
+    kind,
+    size=(16, 8),
+    patch=4,
+    hidden=32,
+    depth=2,
+    heads=4,
+    channels=2,
+    classes=10,
+    positions="sincos",
+    head="linear",
+    **options,
 ):
     return DiT(
         input_size=size,
@@ -25,7 +35,7 @@ def make(
         depth=depth,
         num_heads=heads,
         num_classes=classes,
-        patchifier=Conv(patch_size=patch),
+        patchifier=Conv(patch_size=patch, head=head),
         block=BLOCKS[kind](**options),
         positions=positions,
     )
@@ -147,14 +157,16 @@ def test_bf16_is_close_to_fp32(kind):
 
 
 @pytest.mark.parametrize("kind", BLOCKS)
-def test_gradients_in_bf16_are_close_to_those_of_float64(kind):
+@pytest.mark.parametrize("head", ["linear", "conv-transpose"])
+def test_gradients_in_bf16_are_close_to_those_of_float64(kind, head):
     """Of every parameter, over 2,048 tokens, many enough that a sum in 16 bits would lose most of them."""
     torch.manual_seed(0)
-    state = {name: 0.1 * value for name, value in randomise(make(kind, size=(32, 32), patch=2)).state_dict().items()}
+    sizes = {"size": (32, 32), "patch": 2, "head": head}
+    state = {name: 0.1 * value for name, value in randomise(make(kind, **sizes)).state_dict().items()}
     x, t, y = inputs(8, (32, 32))
     found = {}
     for dtype in (torch.float64, torch.bfloat16):
-        model = make(kind, size=(32, 32), patch=2)
+        model = make(kind, **sizes)
         model.load_state_dict(state)
         output = model.to(dtype)(x.to(dtype), t, y)
         (output - 1).square().mean(dtype=torch.promote_types(dtype, torch.float32)).backward()
