@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -68,22 +69,24 @@ class AdaptiveODE(Sampler):
         slope = path.slope(denoiser(noise, schedule.highest))  # (N, C, H, W)
         place = np.zeros(len(z), dtype=np.int64)  # (N,) in units of the finest step
         level = np.full(len(z), 3)  # (N,) k of the step to try
-        while (place < 2**FINEST).any():
-            here = place.min()
+        while (here := place.min()) < 2**FINEST:
             k = level[place == here].min()
             trying = (place == here) & (level == k)  # (N,)
             h = (end - start) * 2.0**-k
             times = path.time(start + here / 2**FINEST * (end - start) + h * NODES)  # (6,)
             slopes = [slope]
             for row, t, scale in zip(STAGES, times.tolist(), path.scale(times).tolist(), strict=True):
-                ahead = combine(z, (h * a for a in row), slopes)  # (N, C, H, W)
+                ahead = combine(z, [h * a for a in row], slopes)  # (N, C, H, W)
                 slopes.append(path.slope(denoiser(scale * ahead, t)))
-            error = combine(h * ERROR[0] * slope, (h * e for e in ERROR[1:]), slopes[1:])  # (N, C, H, W)
-            allowed = self.atol + self.rtol * torch.maximum(z.abs(), ahead.abs())
-            excess = (error / allowed).square().flatten(1).mean(1).sqrt().double().cpu().numpy()  # (N,)
+            error = combine(h * ERROR[0] * slope, [h * e for e in ERROR[1:]], slopes[1:])  # (N, C, H, W)
+            allowed = torch.maximum(z.abs(), ahead.abs()).mul_(self.rtol).add_(self.atol)
+            excess = (error / allowed).square_().flatten(1).mean(1).double().cpu().numpy() ** 0.5  # (N,)
             done = trying & (excess <= 1)
-            moved = torch.as_tensor(done, device=z.device).view(-1, 1, 1, 1)
-            z, slope = torch.where(moved, ahead, z), torch.where(moved, slopes[-1], slope)
+            if done.all():
+                z, slope = ahead, slopes[-1]
+            else:
+                moved = torch.as_tensor(done, device=z.device).view(-1, 1, 1, 1)
+                z, slope = torch.where(moved, ahead, z), torch.where(moved, slopes[-1], slope)
             place[done] += 2 ** (FINEST - k)
             level[trying] = self._next(k, place[trying], excess[trying])
         t = float(path.time(end))
@@ -94,8 +97,8 @@ class AdaptiveODE(Sampler):
         """The levels (M,) after a step of level k: one coarser at most, where error (M,) and place (M,) allow it."""
         if not np.isfinite(excess).all():
             raise ValueError("rtol and atol cannot be met: a prediction is not finite")
-        wanted = np.ceil(k + np.log2(np.maximum(excess, 1e-10)) / 5 + np.log2(1 / 0.9))
-        wanted = np.where(excess <= 1, np.clip(wanted, k - 1, k + 3), np.clip(wanted, k + 1, k + 3)).astype(np.int64)
+        wanted = np.ceil(np.log2(np.maximum(excess, 1e-10)) / 5 + (k - math.log2(0.9)))
+        wanted = np.minimum(np.maximum(wanted, k + 1 - 2 * (excess <= 1)), k + 3).astype(np.int64)
         if (wanted > FINEST).any():
             raise ValueError(f"rtol and atol cannot be met, not even in steps of 2^-{FINEST} of the way; raise them")
         multiples = [int(p) or 2**FINEST for p in place]
