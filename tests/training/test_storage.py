@@ -4,6 +4,7 @@ import os
 import resource
 import shutil
 import subprocess
+import time
 from contextlib import nullcontext
 
 import pytest
@@ -34,12 +35,15 @@ def last(folder):
     return manifest["step"], {name: manifest["files"][name] for name in ("raw.safetensors", "ema.safetensors")}
 
 
-def at_step(monkeypatch, number, happening):
-    """Let something happen when a step is judged."""
+def at_step(monkeypatch, number, folder, happening):
+    """Let something happen when a step is judged, and the checkpoint of step 2, which a thread writes, is complete."""
     judge = Faults.judge
 
     def judging(self, step, *arguments):
         if step == number:
+            end = time.monotonic() + 60
+            while checkpoint.newest(folder / "checkpoints") is None and time.monotonic() < end:
+                time.sleep(0.01)
             happening()
         return judge(self, step, *arguments)
 
@@ -64,7 +68,8 @@ def goes_on(recipe, folder, whole, monkeypatch):
 def test_files_that_may_not_grow(recipe, whole, tmp_path, monkeypatch):
     """As a quota, or a file system's limit, that is hit in the midst of a file."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    at_step(monkeypatch, 4, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, before[1])))
+    too_small = (40_000, before[1])
+    at_step(monkeypatch, 4, tmp_path / "run", lambda: resource.setrlimit(resource.RLIMIT_FSIZE, too_small))
     try:
         fails(recipe, tmp_path / "run", "cannot write the checkpoint of step 4: .*File too large")
     finally:
@@ -96,7 +101,7 @@ def fill(place, left):
 def test_a_full_disk(recipe, whole, small_disk, monkeypatch, left):
     """With room for nothing, or for a part of a checkpoint: 100,000 bytes are less than its two sets of weights."""
     monkeypatch.setattr("dit_toolkit.doctor.room.checkpoint_size", lambda *_, **__: 0)  # It would refuse to begin.
-    at_step(monkeypatch, 4, lambda: fill(small_disk, left))
+    at_step(monkeypatch, 4, small_disk / "run", lambda: fill(small_disk, left))
     fails(recipe, small_disk / "run", "step 4")
     (small_disk / "filler").unlink()
     goes_on(recipe, small_disk / "run", whole, monkeypatch)
@@ -106,7 +111,7 @@ def test_a_disk_that_turns_read_only(recipe, whole, small_disk, monkeypatch):
     monkeypatch.setattr("dit_toolkit.doctor.room.checkpoint_size", lambda *_, **__: 0)
     monkeypatch.setattr("dit_toolkit.run.alone", lambda *_: nullcontext())  # It is open for writing: mount refuses.
     remount = ["mount", "-o", "remount,ro", small_disk]
-    at_step(monkeypatch, 4, lambda: subprocess.run(remount, check=True))
+    at_step(monkeypatch, 4, small_disk / "run", lambda: subprocess.run(remount, check=True))
     with pytest.raises((StorageError, OSError), match="Read-only file system"):
         run(recipe, name="run", out=small_disk / "run", stages=STAGES)
     assert last(small_disk / "run")[0] == 2
