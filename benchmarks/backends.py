@@ -16,9 +16,9 @@ import subprocess
 import sys
 import time
 import warnings
+from importlib.metadata import version
 from pathlib import Path
 
-import deepspeed
 import torch
 
 from benchmarks.flops.machine import describe
@@ -152,7 +152,7 @@ def main():
         for name, (wall, cpu) in times(recipe, options.rounds, options.steps).items()
     }
     facts = describe(distributed.device())
-    facts["versions"]["deepspeed"] = deepspeed.__version__
+    facts["versions"]["deepspeed"] = version("deepspeed")
     print(json.dumps({**facts, "precision": recipe.train.precision, "command": sys.argv[1:]}))
     print(table(found))
 

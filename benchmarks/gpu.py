@@ -3,8 +3,8 @@
     python -m benchmarks.gpu [--size XL] [--micro-batch 16 32 64] [--steps 10] [--only agreement zero speed latency]
 
 1. agreement: output and gradient of every block, all samplers and objectives, in float32 and bf16, against float64;
-2. zero: for backend `single` and DeepSpeed's ZeRO 0 to 3 in bf16, training of four steps and of two and two more must
-   leave the same weights, averages and optimizer state, to the bit;
+2. zero: for backend `single` and, where DeepSpeed is installed, ZeRO 0 to 3 in bf16, training of four steps and of two
+   and two more must leave the same weights, averages and optimizer state, to the bit;
 3. speed: training of DiT-SIZE/2 in bf16 with its averages: images/s, share of what a matrix product reaches here, peak
    memory, with blocks compiled and not;
 4. latency: 50 guided steps of `ddim`, seconds an image.
@@ -20,6 +20,7 @@ import sys
 import tempfile
 import warnings
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -48,10 +49,10 @@ from dit_toolkit.testing.inputs import randomise
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 SMALL = ["model.depth=2", "model.hidden_size=64", "model.num_heads=4", "model.num_classes=10"]
-SYNTHETIC = "dataset={kind='synthetic',num_classes=NUMBER}"
 BLOCKS = ("adaln-zero", "adaln", "in-context", "cross-attention")
 BOUNDS = {"float32": 1e-4, "bfloat16": 5e-2}
 """Largest relative difference to float64."""
+INSTALLED = find_spec("deepspeed") is not None
 FAULTS = []
 
 
@@ -68,15 +69,21 @@ def relative(found, right):
     return float((found.detach().double().cpu() - right).norm() / right.norm())
 
 
+def synthetic(name, classes, *changes):
+    """A shipped recipe on synthetic latents of 32 x 32."""
+    dataset = f"dataset={{kind='synthetic',num_classes={classes}}}"
+    return dit.load_recipe(RECIPES / f"{name}2.toml", set=[dataset, *changes])
+
+
 def small(*changes):
-    """A recipe of DiT with two small blocks on synthetic latents of 32 x 32."""
-    return dit.load_recipe(RECIPES / "b2.toml", set=[*SMALL, SYNTHETIC.replace("NUMBER", "10"), *changes])
+    """A DiT with two small blocks."""
+    return synthetic("b", 10, *SMALL, *changes)
 
 
 def gradient(model, x, t, y):
     """Output, and all gradients of its mean square as one vector."""
     output = model(x, t, y)
-    output.square().mean(dtype=torch.float64 if output.dtype == torch.float64 else torch.float32).backward()
+    output.square().mean(dtype=torch.promote_types(output.dtype, torch.float32)).backward()
     return output, torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
 
 
@@ -141,7 +148,7 @@ def zero():
     """Four steps at once, and two and two, with every backend."""
     print("\n## Going on, bf16\n")
     head("backend", "weights, average and optimizer after 4 steps and 2 + 2")
-    for name in ("single", 0, 1, 2, 3):
+    for name in ("single", 0, 1, 2, 3) if INSTALLED else ("single",):
         backend = "{kind='single'}" if name == "single" else f"{{kind='deepspeed',zero_stage={name}}}"
         with tempfile.TemporaryDirectory() as folder:
             digests = []
@@ -159,45 +166,42 @@ def zero():
 
 
 def model_recipe(size, *changes):
-    named = RECIPES / f"{size.lower()}2.toml"
-    return dit.load_recipe(named, set=[SYNTHETIC.replace("NUMBER", "1000"), "train.precision=bf16", *changes])
+    return synthetic(size.lower(), 1000, "train.precision=bf16", *changes)
 
 
 def speed(size, micro_batches, steps, device):
     """Training with DeepSpeed's ZeRO 1 where it is installed, else plain PyTorch."""
-    side = PRODUCT[torch.device(device).type]
+    kind = torch.device(device).type
+    side = PRODUCT[kind]
     a, b = (torch.randn(side, side, device=device, dtype=torch.bfloat16) for _ in range(2))
-    peak = 2 * side**3 / min(seconds(lambda: a @ b, torch.device(device).type) for _ in range(20))
-    backend = DeepSpeed(zero_stage=1) if installed() else Single()
+    peak = 2 * side**3 / min(seconds(lambda: a @ b, kind) for _ in range(20))
+    backend = DeepSpeed(zero_stage=1) if INSTALLED else Single()
     print(f"\n## Training of DiT-{size}/2, bf16, `{backend.kind}`; a product reaches {peak / 1e12:.1f} TFLOP/s\n")
     head("micro-batch", "compiled", "images/s", "ms a step", "share of the product", "peak GB")
     for compiled in ("false", "true"):
         for number in micro_batches:
             changes = [f"train.global_batch_size={number}", f"train.micro_batch_size={number}"]
             recipe = model_recipe(size, *changes, f"train.compile={compiled}")
-            gc.collect()
-            reset_peak(torch.device(device).type)
+            gc.collect()  # The model before this one.
+            reset_peak(kind)
             try:
-                training = Training(recipe, backend)
-                training.turn(2)
-                taken, _, loss = training.turn(steps)
+                taken, loss = trained(recipe, backend, steps)
             except torch.OutOfMemoryError:
                 row(number, compiled, "out of memory", "", "", "")
                 continue
             if not abs(loss) < 10:
                 FAULTS.append(f"micro-batch {number}: the loss is {loss}")
             work = 2 * costs_of(recipe).training * number / taken
-            memory = peak_memory(torch.device(device).type) / 1e9
+            memory = peak_memory(kind) / 1e9
             row(number, compiled, f"{number / taken:.1f}", f"{taken * 1e3:.0f}", f"{work / peak:.1%}", f"{memory:.1f}")
-            training = None
 
 
-def installed():
-    try:
-        import deepspeed  # noqa: F401
-    except ImportError:
-        return False
-    return True
+def trained(recipe, backend, steps):
+    """Seconds of a step after two to warm up, and the last loss."""
+    training = Training(recipe, backend)
+    training.turn(2)
+    taken, _, loss = training.turn(steps)
+    return taken, loss
 
 
 def latency(size, device):
@@ -206,17 +210,13 @@ def latency(size, device):
     head("images", "seconds", "seconds an image")
     recipe = model_recipe(size)
     model = build_model(recipe).to(device).eval().requires_grad_(False)
-    trained = Trained(recipe=recipe, model=model, codec=None, step=0, weights="raw", digest="", device=device)
+    source = Trained(recipe=recipe, model=model, codec=None, step=0, weights="raw", digest="", device=device)
     for number in (1, 16):
-        denoiser = trained.denoiser(torch.arange(number), cfg_scale=4.0)
+        denoiser = source.denoiser(torch.arange(number), cfg_scale=4.0)
         noise = Generator(0, "gpu", range(number), device).randn(*sizes(recipe).latent)
-
-        def draw(sampler, noise=noise, denoiser=denoiser):
-            with torch.inference_mode():
-                sampler.sample(denoiser, noise)
-
-        draw(DDIMSampler(num_steps=2))
-        taken = seconds(partial(draw, DDIMSampler(num_steps=50)), torch.device(device).type)
+        with torch.inference_mode():
+            DDIMSampler(num_steps=2).sample(denoiser, noise)  # Warms up.
+            taken = seconds(partial(DDIMSampler(num_steps=50).sample, denoiser, noise), torch.device(device).type)
         row(number, f"{taken:.2f}", f"{taken / number:.3f}")
 
 
