@@ -170,6 +170,8 @@ def _claim(folder: Path, recipe: AnyRecipe, files: dict[str, str], accept_change
         shutil.copy2(stored, folder / f"recipe-{kept}.toml")
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in files.items():
+        for left in folder.glob(f".{name}.*.tmp"):  # Of a start that was killed.
+            left.unlink(missing_ok=True)
         write_atomically(folder / name, text)
 
 

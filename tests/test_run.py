@@ -130,6 +130,7 @@ def test_a_start_that_was_killed_over_its_first_file_is_gone_on_with(tmp_path):
     (tmp_path / "run/.recipe.toml.17.tmp").write_text("half of i")
     folder = run(load_recipe(ROOT / "recipes/b2.toml", set=TINY), name="x", out=tmp_path / "run", stages=["train"])
     assert read_manifest(newest(folder / "checkpoints"))["step"] == 2
+    assert not [path for path in folder.iterdir() if path.name.startswith(".recipe.toml")]
 
 
 def test_a_folder_in_which_another_command_trains_is_refused_until_that_has_ended(tmp_path):

@@ -11,7 +11,7 @@ from attrs import field, frozen
 from attrs.validators import deep_iterable, ge, gt, le, optional
 
 from dit_toolkit.diffusion import betas, targets, weighting
-from dit_toolkit.objectives.regression import Regression, like
+from dit_toolkit.objectives.regression import Regression, like, moved
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -120,14 +120,8 @@ class DDPM(Regression):
 
     def drawn(self, u: Tensor) -> Tensor:
         """Every trained step alike, or the steps nearest to where `shift` moves these."""
-        import torch
-
-        from dit_toolkit.diffusion.steps import shift_inside
-
         t = self.time_of_step((u * self.num_timesteps).long())  # (N,)
-        if self.shift == 1:
-            return t
-        return self.snapped(torch.from_numpy(shift_inside(self.schedule, t.numpy(), self.shift)))
+        return t if self.shift == 1 else self.snapped(moved(self.schedule, t, self.shift))
 
     def time_of_step(self, step: Tensor) -> Tensor:
         """(step + 1) / T, float64: the times (N,) of trained steps (N,) 0 .. T-1, for `loss(t=...)`."""

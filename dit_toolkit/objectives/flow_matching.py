@@ -10,7 +10,7 @@ from attrs import field, frozen
 from attrs.validators import ge, gt, le
 
 from dit_toolkit.diffusion import targets
-from dit_toolkit.objectives.regression import Regression
+from dit_toolkit.objectives.regression import Regression, moved
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -84,14 +84,11 @@ class FlowMatching(Regression):
         """Even or logit-normal times in the schedule's range, shifted."""
         import torch
 
-        from dit_toolkit.diffusion.steps import shift_inside
-
         if self.time_sampling == "logit-normal":
             normal = torch.special.ndtri(u.clamp(1e-12, 1 - 1e-12))  # (N,)
             u = (self.logit_mean + self.logit_std * normal).sigmoid()  # (N,)
         low, high = self.schedule.lowest, self.schedule.highest
-        t = low + (high - low) * u  # (N,)
-        return t if self.shift == 1 else torch.from_numpy(shift_inside(self.schedule, t.numpy(), self.shift))
+        return moved(self.schedule, low + (high - low) * u, self.shift)
 
     def network_time(self, t: Tensor) -> Tensor:
         """1000 t."""

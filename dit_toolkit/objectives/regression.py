@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from dit_toolkit.diffusion.denoiser import Prediction
+    from dit_toolkit.diffusion.schedule import Schedule
     from dit_toolkit.random import Generator
 
 
@@ -109,6 +110,15 @@ def like(x: Tensor, *values: np.ndarray) -> Tensor:
     import torch
 
     return torch.as_tensor(np.stack(values)).to(x.dtype).to(x.device)[..., None, None, None]
+
+
+def moved(schedule: Schedule, t: Tensor, shift: float) -> Tensor:
+    """Times (N,) at which sigma / alpha is `shift` times that at t (N,), float64 on the CPU."""
+    import torch
+
+    from dit_toolkit.diffusion.steps import shift_inside
+
+    return t if shift == 1 else torch.from_numpy(shift_inside(schedule, t.numpy(), shift))
 
 
 def on_clock(t: Tensor) -> Tensor:
